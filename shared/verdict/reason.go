@@ -1,0 +1,92 @@
+package verdict
+
+// Reason names why something was dropped, rejected, scored or ended. Lower case, words joined by "-": it is used as it
+// stands as a metric label, in logs, in CDRs and in command output, so a published name never changes its meaning.
+type Reason string
+
+// None is the reason of what passes.
+const None Reason = ""
+
+// Reasons of the kernel filter. Their order and names are those of bpf/xdp/verdict.h; a test in sbc/internal/guard
+// holds both tables together.
+const (
+	HostBanned    Reason = "host-banned"    // source address is banned
+	NetworkBanned Reason = "network-banned" // source network is banned
+	BadPacket     Reason = "bad-packet"     // headers below SIP can't be parsed
+	TooManyTags   Reason = "too-many-tags"  // more than two VLAN tags
+)
+
+// Reasons of the transport: sockets, connections and framing.
+const (
+	Oversize         Reason = "oversize"          // message larger than the interface allows
+	ConnectionLimit  Reason = "connection-limit"  // too many connections, of one source or in all
+	HandshakeFailed  Reason = "handshake-failed"  // TLS handshake failed or took too long
+	RequestTimeout   Reason = "request-timeout"   // no complete message within the deadline
+	IdleTimeout      Reason = "idle-timeout"      // connection without traffic
+	BadFraming       Reason = "bad-framing"       // stream without a usable Content-Length
+	QueueFull        Reason = "queue-full"        // peer does not read what we send
+	TransportFailure Reason = "transport-failure" // send failed or connection ended
+	NotSIP           Reason = "not-sip"           // first bytes are neither a request nor a response
+)
+
+// Reasons of the sanitizer: form and content of a message.
+const (
+	ControlBytes      Reason = "control-bytes"      // NUL, bare CR, bare LF or another control byte
+	BadUTF8           Reason = "bad-utf8"           // not valid UTF-8
+	BadStartLine      Reason = "bad-start-line"     // request or status line is malformed
+	BadVersion        Reason = "bad-version"        // not SIP/2.0
+	BadHeader         Reason = "bad-header"         // header line is malformed
+	BadURI            Reason = "bad-uri"            // URI is malformed or of an unknown scheme
+	EmbeddedHeaders   Reason = "embedded-headers"   // URI carries headers (RFC 3261 §19.1.1)
+	TooManyHeaders    Reason = "too-many-headers"   // more header lines than allowed
+	HeaderTooLong     Reason = "header-too-long"    // one header line is longer than allowed
+	DuplicateHeader   Reason = "duplicate-header"   // a header that must be single stands twice
+	MissingHeader     Reason = "missing-header"     // a header that RFC 3261 §8.1.1 requires is missing
+	BadNumber         Reason = "bad-number"         // a number is out of its range
+	CSeqMismatch      Reason = "cseq-mismatch"      // CSeq method differs from the request's
+	BadContentLength  Reason = "bad-content-length" // Content-Length differs from the body
+	BadBody           Reason = "bad-body"           // body can't be parsed or is not allowed
+	UnsupportedBody   Reason = "unsupported-body"   // media type is not accepted
+	MethodNotAllowed  Reason = "method-not-allowed" // method is not served here
+	ExtensionRequired Reason = "extension-required" // Require names an extension we don't have
+	TooManyHops       Reason = "too-many-hops"      // Max-Forwards is used up
+	LoopDetected      Reason = "loop-detected"      // the request was here before
+	UnknownDomain     Reason = "unknown-domain"     // a domain that we don't serve
+	UnknownDialog     Reason = "unknown-dialog"     // no such call or transaction
+	StrayResponse     Reason = "stray-response"     // response to no request of ours
+	StrayACK          Reason = "stray-ack"          // ACK for no call of ours
+	UnknownPeer       Reason = "unknown-peer"       // source is no trunk and no registered phone
+	Overload          Reason = "overload"           // more load than this node takes
+	Internal          Reason = "internal-error"     // a fault of ours; see the log
+)
+
+// Reasons that the guard scores.
+const (
+	BadCredentials   Reason = "bad-credentials"   // wrong password
+	UnknownUser      Reason = "unknown-user"      // no such account
+	MalformedMessage Reason = "malformed-message" // any of the sanitizer's reasons
+	ManualBan        Reason = "manual"            // a person banned it
+	SourceUnverified Reason = "source-unverified" // held for a short time, never banned: the address may be forged
+	SourceHeld       Reason = "source-held"       // this address and port is on hold
+)
+
+// Reasons of calls and media.
+const (
+	SecureMediaRequired Reason = "secure-media-required" // RTP/AVP where SRTP is mandatory
+	NoCommonSuite       Reason = "no-common-crypto"      // no SRTP suite in common
+	NoCommonMedia       Reason = "no-common-media"       // nothing in the offer that we relay
+	PortsExhausted      Reason = "ports-exhausted"       // no media port is free
+	MediaTimeout        Reason = "media-timeout"         // no media for the configured silence
+	NormalClearing      Reason = "normal-clearing"       // a party hung up
+	CallCancelled       Reason = "call-cancelled"        // caller gave up
+	Busy                Reason = "busy"                  // callee is busy
+	NoAnswer            Reason = "no-answer"             // nobody answered in time
+	Declined            Reason = "declined"              // callee declined
+	UnknownNumber       Reason = "unknown-number"        // the dialplan knows no such number
+	NotRegistered       Reason = "not-registered"        // the callee has no binding
+	NotAllowed          Reason = "not-allowed"           // the caller may not call this
+	TrunkFailed         Reason = "trunk-failed"          // no gateway of the trunk took the call
+	ExchangeUnreachable Reason = "exchange-unreachable"  // the core link is down
+	SystemFailure       Reason = "system-failure"        // cut by a crash; closed at the next start
+	Shutdown            Reason = "shutdown"              // ended because we stop
+)
