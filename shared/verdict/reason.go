@@ -14,6 +14,7 @@ const (
 	NetworkBanned Reason = "network-banned" // source network is banned
 	BadPacket     Reason = "bad-packet"     // headers below SIP can't be parsed
 	TooManyTags   Reason = "too-many-tags"  // more than two VLAN tags
+	MartianSource Reason = "martian-source" // an address that nobody can send from
 )
 
 // Reasons of the transport: sockets, connections and framing.

@@ -1,0 +1,174 @@
+package guard
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"brickhouse/shared/verdict"
+)
+
+// Config is the guard's part of the border's configuration.
+type Config struct {
+	XDP       XDP            `yaml:"xdp" doc:"The kernel filter. Without it the same bans work in user space, only dearer per packet."`
+	Allow     []netip.Prefix `yaml:"allow" doc:"Networks and addresses that are never banned and never scored: operators, monitoring. Trunks, the exchange and the border's own addresses are on the list anyway."`
+	Rules     []Rule         `yaml:"rules" doc:"When to ban. Each rule counts by itself; the first to reach its threshold bans."`
+	Hold      time.Duration  `yaml:"hold" doc:"How long an unverified source (UDP that never echoed a nonce) is held, by address and port, where a verified one would be banned."`
+	MaxBans   int            `yaml:"max_bans" doc:"Most bans at a time, IPv4 and IPv6 each. Over it, no rule bans any more and the log says so."`
+	MaxScores int            `yaml:"max_scores" doc:"Most sources that are scored at a time. Over it, the one that was quiet longest is forgotten."`
+	MaxHolds  int            `yaml:"max_holds" doc:"Most holds at a time. Over it, the oldest ends."`
+	Evidence  int            `yaml:"evidence" doc:"How many of a source's last offences are kept to explain a ban."`
+}
+
+// XDP configures the kernel filter.
+type XDP struct {
+	Mode       XDPMode  `yaml:"mode" doc:"auto: native, else generic, else user space, and the log says why. native or generic: that or no start. off: user space."`
+	Interfaces []string `yaml:"interfaces" doc:"Network interfaces to filter on, those that face the outside. lo works too (generic)."`
+	BPFFS      string   `yaml:"bpffs" doc:"Where the BPF file system is, or is to be mounted. Bans outlive the program only if this mount does."`
+	Name       string   `yaml:"name" doc:"Directory in the BPF file system that holds filter and bans. Each border on a machine needs its own."`
+	Monitor    bool     `yaml:"monitor" doc:"Count and report what would be dropped, but drop nothing."`
+	Samples    int      `yaml:"samples" doc:"Most drop samples per second and CPU for 'sbc ban watch'; 0 for none."`
+}
+
+// XDPMode is how the kernel filter is to be attached.
+type XDPMode string
+
+// The ways to attach.
+const (
+	XDPAuto    XDPMode = "auto"
+	XDPNative  XDPMode = "native"
+	XDPGeneric XDPMode = "generic"
+	XDPOff     XDPMode = "off"
+)
+
+// Rule says when offences become a ban.
+type Rule struct {
+	Name      string                 `yaml:"name" doc:"Name of the rule, shown with each ban that it makes."`
+	Weights   map[verdict.Reason]int `yaml:"weights" doc:"Which offences count, and how much each."`
+	Window    time.Duration          `yaml:"window" doc:"Offences older than this are forgotten."`
+	Threshold int                    `yaml:"threshold" doc:"Sum of weights within the window that makes the ban."`
+	Ban       time.Duration          `yaml:"ban" doc:"Length of the ban."`
+}
+
+// Default is the configuration that holds where the file says nothing.
+func Default() Config {
+	return Config{
+		XDP: XDP{Mode: XDPAuto, BPFFS: "/sys/fs/bpf", Name: "brickhouse", Samples: 100},
+		Rules: []Rule{{
+			Name:      "logins",
+			Weights:   map[verdict.Reason]int{verdict.BadCredentials: 1, verdict.UnknownUser: 1},
+			Window:    time.Minute,
+			Threshold: 5,
+			Ban:       5 * time.Minute,
+		}},
+		Hold:      30 * time.Second,
+		MaxBans:   100_000,
+		MaxScores: 16_384,
+		MaxHolds:  16_384,
+		Evidence:  10,
+	}
+}
+
+// Bounds of what the configuration may say. maxBans is what the kernel's tables take.
+const (
+	maxBans      = 131_072
+	maxThreshold = 1000
+	maxRules     = 32
+	maxEvidence  = 50
+	maxTable     = 1 << 20
+	maxWindow    = 24 * time.Hour
+	maxRuleBan   = 366 * 24 * time.Hour
+)
+
+// Fault is one thing that is wrong with a configuration.
+type Fault struct {
+	Key     string // path of the key below the guard's own, as "rules[0].window"
+	Problem string // what is wrong, and what would be right
+}
+
+// Error is "key: problem".
+func (f Fault) Error() string { return f.Key + ": " + f.Problem }
+
+var pinName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,63}$`) // BPF file systems take no dots in names
+
+// Check returns everything that is wrong with c; none means that c is usable.
+func (c Config) Check() []Fault {
+	var fs []Fault
+	bad := func(ok bool, key, format string, a ...any) {
+		if !ok {
+			fs = append(fs, Fault{key, fmt.Sprintf(format, a...)})
+		}
+	}
+	fs = append(fs, c.XDP.check()...)
+	for i, p := range c.Allow {
+		bad(p.IsValid() && p.Bits() > 0, fmt.Sprintf("allow[%d]", i), "%s is no network that can be allowed; to drop nothing at all, set xdp.monitor", p)
+	}
+	bad(len(c.Rules) <= maxRules, "rules", "%d rules, at most %d", len(c.Rules), maxRules)
+	names := map[string]bool{}
+	for i, r := range c.Rules {
+		key := fmt.Sprintf("rules[%d]", i)
+		fs = append(fs, r.check(key)...)
+		bad(!names[r.Name], key+".name", "%q stands twice", r.Name)
+		names[r.Name] = true
+	}
+	bad(c.Hold >= 0 && c.Hold <= 10*time.Minute, "hold", "%s is not between 0 and 10m", c.Hold)
+	bad(c.MaxBans > 0 && c.MaxBans <= maxBans, "max_bans", "%d is not between 1 and %d", c.MaxBans, maxBans)
+	bad(c.MaxScores > 0 && c.MaxScores <= maxTable, "max_scores", "%d is not between 1 and %d", c.MaxScores, maxTable)
+	bad(c.MaxHolds > 0 && c.MaxHolds <= maxTable, "max_holds", "%d is not between 1 and %d", c.MaxHolds, maxTable)
+	bad(c.Evidence > 0 && c.Evidence <= maxEvidence, "evidence", "%d is not between 1 and %d", c.Evidence, maxEvidence)
+	return fs
+}
+
+func (x XDP) check() []Fault {
+	var fs []Fault
+	switch x.Mode {
+	case XDPAuto, XDPNative, XDPGeneric, XDPOff:
+	default:
+		fs = append(fs, Fault{"xdp.mode", fmt.Sprintf("%q is none of auto, native, generic, off", x.Mode)})
+	}
+	seen := map[string]bool{}
+	for i, n := range x.Interfaces {
+		key := fmt.Sprintf("xdp.interfaces[%d]", i)
+		if n == "" || len(n) > 15 {
+			fs = append(fs, Fault{key, fmt.Sprintf("%q is no interface name", n)})
+		}
+		if seen[n] {
+			fs = append(fs, Fault{key, fmt.Sprintf("%q stands twice", n)})
+		}
+		seen[n] = true
+	}
+	if (x.Mode == XDPNative || x.Mode == XDPGeneric) && len(x.Interfaces) == 0 {
+		fs = append(fs, Fault{"xdp.interfaces", fmt.Sprintf("mode %s needs at least one interface", x.Mode)})
+	}
+	if !filepath.IsAbs(x.BPFFS) {
+		fs = append(fs, Fault{"xdp.bpffs", fmt.Sprintf("%q is no absolute path", x.BPFFS)})
+	}
+	if !pinName.MatchString(x.Name) {
+		fs = append(fs, Fault{"xdp.name", fmt.Sprintf("%q: letters, digits, - and _ only", x.Name)})
+	}
+	if x.Samples < 0 || x.Samples > 10_000 {
+		fs = append(fs, Fault{"xdp.samples", fmt.Sprintf("%d is not between 0 and 10000", x.Samples)})
+	}
+	return fs
+}
+
+func (r Rule) check(key string) []Fault {
+	var fs []Fault
+	bad := func(ok bool, sub, format string, a ...any) {
+		if !ok {
+			fs = append(fs, Fault{key + "." + sub, fmt.Sprintf(format, a...)})
+		}
+	}
+	bad(r.Name != "" && len(r.Name) <= 64, "name", "needs a name of at most 64 bytes")
+	bad(len(r.Weights) > 0, "weights", "names no offence")
+	for reason, w := range r.Weights {
+		bad(reason != verdict.None, "weights", "an offence without a name")
+		bad(w > 0 && w <= maxThreshold, "weights."+string(reason), "%d is not between 1 and %d", w, maxThreshold)
+	}
+	bad(r.Window > 0 && r.Window <= maxWindow, "window", "%s is not between 0 and %s", r.Window, maxWindow)
+	bad(r.Threshold > 0 && r.Threshold <= maxThreshold, "threshold", "%d is not between 1 and %d", r.Threshold, maxThreshold)
+	bad(r.Ban > 0 && r.Ban <= maxRuleBan, "ban", "%s is not between 0 and %s", r.Ban, maxRuleBan)
+	return fs
+}

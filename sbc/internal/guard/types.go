@@ -1,0 +1,191 @@
+package guard
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"brickhouse/shared/verdict"
+)
+
+// Offence is one thing that a source did wrong.
+type Offence struct {
+	Source netip.AddrPort
+	// Verified tells that this very message proves its source: it came over a TCP or TLS connection, or it echoed a nonce
+	// that we had sent to that address. A UDP source that merely proved itself earlier is not enough: the message that
+	// offends may be forged in its name.
+	Verified  bool
+	Reason    verdict.Reason
+	AOR       string // address of record that was tried; may be empty; a stranger's text
+	Detail    string // one more fact for whoever reads Why; a stranger's text
+	Interface string // name of the SIP interface
+	At        time.Time
+}
+
+// Evidence is an offence as it is kept to explain a ban.
+type Evidence struct {
+	At        time.Time      `json:"at"`
+	Source    netip.AddrPort `json:"source"`
+	Reason    verdict.Reason `json:"reason"`
+	AOR       string         `json:"aor,omitempty"`
+	Detail    string         `json:"detail,omitempty"`
+	Interface string         `json:"interface,omitempty"`
+}
+
+// Ban is a source or network that is shut out. It is a value: changing it changes nothing.
+type Ban struct {
+	Prefix   netip.Prefix   `json:"prefix"`
+	Reason   verdict.Reason `json:"reason"`         // what the last offence was, or verdict.ManualBan
+	Rule     string         `json:"rule,omitempty"` // name of the rule; empty if a person did it
+	By       string         `json:"by"`             // ByRule, ByKernel or the person's name
+	Note     string         `json:"note,omitempty"`
+	From     time.Time      `json:"from"`
+	Until    time.Time      `json:"until,omitzero"` // zero: until it is lifted
+	Evidence []Evidence     `json:"evidence,omitempty"`
+}
+
+// Who made a ban, if no person did.
+const (
+	ByRule   = "rule"   // a rule's threshold was reached
+	ByKernel = "kernel" // found in the kernel's tables at start; the journal had not taken it before a crash
+)
+
+// Left is how long b still lasts at the time now: 0 if it has ended, Forever if it lasts until it is lifted.
+func (b Ban) Left(now time.Time) time.Duration {
+	if b.Until.IsZero() {
+		return Forever
+	}
+	return max(0, b.Until.Sub(now))
+}
+
+// Forever is the length of a ban that lasts until it is lifted.
+const Forever = time.Duration(1<<63 - 1)
+
+// Past is a ban that has ended.
+type Past struct {
+	Ban
+	Ended   time.Time `json:"ended"`
+	EndedBy string    `json:"ended_by"` // the person who lifted it, or "expiry"
+	EndNote string    `json:"end_note,omitempty"`
+}
+
+// Score is how near a source is to a rule's threshold.
+type Score struct {
+	Rule      string        `json:"rule"`
+	Sum       int           `json:"sum"`
+	Threshold int           `json:"threshold"`
+	Window    time.Duration `json:"window_ns"`
+}
+
+// Held is an unverified source that is on hold.
+type Held struct {
+	Source netip.AddrPort `json:"source"`
+	Reason verdict.Reason `json:"reason"`
+	Until  time.Time      `json:"until"`
+}
+
+// Explanation is all that the guard knows about an address.
+type Explanation struct {
+	Addr     netip.Addr      `json:"addr"`
+	Verdict  verdict.Verdict `json:"-"`
+	Outcome  string          `json:"outcome"`              // "pass" or "drop: reason"
+	Allowed  string          `json:"allowed_by,omitempty"` // allow-list entry that covers it, as "trunks 192.0.2.0/24"
+	Bans     []Ban           `json:"bans,omitempty"`       // those in force that cover it, most specific first
+	Held     []Held          `json:"held,omitempty"`       // its ports that are on hold
+	Scores   []Score         `json:"scores,omitempty"`     // where it is near a threshold
+	Evidence []Evidence      `json:"evidence,omitempty"`   // its last offences, oldest first
+	History  []Past          `json:"history,omitempty"`    // earlier bans, newest first
+}
+
+// EventKind is what an Event tells.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventBan    EventKind = "ban"    // a ban began or was changed
+	EventUnban  EventKind = "unban"  // a person lifted a ban
+	EventExpire EventKind = "expire" // a ban ended by itself
+	EventHold   EventKind = "hold"   // an unverified source was put on hold
+	EventDrop   EventKind = "drop"   // a sample of what was dropped
+)
+
+// Event is something that happened, as Watch tells it.
+type Event struct {
+	At   time.Time `json:"at"`
+	Kind EventKind `json:"kind"`
+	Ban  *Ban      `json:"ban,omitempty"`  // ban, unban, expire
+	By   string    `json:"by,omitempty"`   // unban: who
+	Note string    `json:"note,omitempty"` // unban: why
+	Held *Held     `json:"held,omitempty"` // hold
+	Drop *Drop     `json:"drop,omitempty"` // drop
+	Lost int       `json:"lost,omitempty"` // events that this watcher missed before this one, since it was too slow
+}
+
+// Drop is a sample of what was dropped, or, in monitor mode, would have been.
+type Drop struct {
+	Where     string         `json:"where"` // "kernel" or "user-space"
+	Source    netip.Addr     `json:"source"`
+	Port      uint16         `json:"port,omitempty"` // user space only
+	Reason    verdict.Reason `json:"reason"`
+	Monitored bool           `json:"monitored,omitempty"` // it passed all the same: monitor mode
+	Interface string         `json:"interface,omitempty"` // network interface; kernel only
+	Length    int            `json:"length,omitempty"`    // of the frame in bytes; kernel only
+	Head      []byte         `json:"head,omitempty"`      // its first bytes; kernel only
+}
+
+// Mode is where bans are enforced.
+type Mode string
+
+// The modes, from the best to the dearest. User space is checked in each of them.
+const (
+	ModeNative    Mode = "native"     // XDP in the driver, on all interfaces
+	ModeGeneric   Mode = "generic"    // XDP on all interfaces, on some in the kernel's generic path
+	ModeMixed     Mode = "mixed"      // XDP on some interfaces, user space on the others
+	ModeUserSpace Mode = "user-space" // no kernel filter
+)
+
+// InterfaceMode is how one network interface is filtered.
+type InterfaceMode struct {
+	Name string `json:"name"`
+	Mode Mode   `json:"mode"`           // native, generic or user-space
+	Note string `json:"note,omitempty"` // why it is not better
+}
+
+// Count is a counter of packets.
+type Count struct {
+	Where   string         `json:"where"`  // "kernel" or "user-space"
+	Family  string         `json:"family"` // "ipv4", "ipv6" or "other"
+	Reason  verdict.Reason `json:"reason"` // verdict.None: nothing was against it
+	Action  string         `json:"action"` // "pass", "drop", "monitor" (would drop), "allow" (a ban, but on the allow list)
+	Packets uint64         `json:"packets"`
+	Bytes   uint64         `json:"bytes"` // kernel only
+}
+
+// Stats is the guard in numbers.
+type Stats struct {
+	Mode          Mode            `json:"mode"`
+	Why           string          `json:"why,omitempty"`
+	Interfaces    []InterfaceMode `json:"interfaces,omitempty"`
+	Bans          int             `json:"bans"`
+	Holds         int             `json:"holds"`
+	Scored        int             `json:"scored"`         // sources with offences that still count
+	Allowed       int             `json:"allowed"`        // entries of the allow list
+	Offences      uint64          `json:"offences"`       // since start
+	BansMade      uint64          `json:"bans_made"`      // since start, by rules and persons
+	BansRefused   uint64          `json:"bans_refused"`   // by rules, since the table was full
+	ScoresEvicted uint64          `json:"scores_evicted"` // sources forgotten since the table was full
+	HoldsEvicted  uint64          `json:"holds_evicted"`  // holds ended early since the table was full
+	JournalFaults uint64          `json:"journal_faults"` // failed writes; the bans are in force all the same
+	KernelFaults  uint64          `json:"kernel_faults"`  // failed changes of the kernel's tables; user space holds them
+	Counts        []Count         `json:"counts,omitempty"`
+}
+
+// Errors that tell the caller what to do differently.
+var (
+	ErrAllowed   = errors.New("address is on the allow list")
+	ErrNoBan     = errors.New("no such ban")
+	ErrFull      = errors.New("table of bans is full")
+	ErrTooWide   = errors.New("network is too wide to ban")
+	ErrBadPrefix = errors.New("no address that can be banned")
+	ErrClosed    = errors.New("guard is closed")
+)
