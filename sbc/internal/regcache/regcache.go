@@ -1,0 +1,149 @@
+// Package regcache ties what a phone registered to the flow it registered over (RFC 5626 §5.1).
+//
+// Inside, a binding has an opaque contact, the token; where the phone is and which address it wrote into its Contact stays
+// here. A request that the exchange sends to the token goes out over the phone's flow, addressed as the phone asked.
+package regcache
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"brickhouse/shared/transport"
+)
+
+// DefaultMax is how many bindings a cache holds unless told otherwise.
+const DefaultMax = 200_000
+
+// ErrFull is the fault of a cache that takes no more bindings.
+var ErrFull = errors.New("too many bindings")
+
+// Binding is one registered contact. It is a constant: a refresh makes a new one.
+type Binding struct {
+	Token   string  // user part of the contact that the exchange knows
+	AOR     string  // user@domain
+	Contact sip.Uri // where the phone wants its requests addressed
+	Flow    *transport.Flow
+	Expires time.Time
+}
+
+// Cache holds the bindings. All methods may be called from any goroutine.
+type Cache struct {
+	key []byte
+	max int
+
+	mu      sync.RWMutex
+	byToken map[string]*Binding
+	byFlow  map[string]map[string]bool // flow ID → tokens
+}
+
+// New makes a cache. Tokens are derived with key: with the same key they are the same after a restart, so that a phone
+// that comes back replaces its old binding instead of adding one.
+func New(key []byte, max int) *Cache {
+	if max == 0 {
+		max = DefaultMax
+	}
+	return &Cache{key: key, max: max, byToken: map[string]*Binding{}, byFlow: map[string]map[string]bool{}}
+}
+
+// Token names the binding of a contact. The same device (by its +sip.instance and reg-id, RFC 5626 §4.1; else by its
+// contact URI) of the same AOR has the same token.
+func (c *Cache) Token(aor, instance, regID string, contact sip.Uri) string {
+	device := contact.String()
+	if instance != "" {
+		device = instance + "\x00" + regID
+	}
+	mac := hmac.New(sha256.New, c.key)
+	mac.Write([]byte(aor + "\x00" + device))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// Put adds or replaces a binding.
+func (c *Cache) Put(b Binding) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.byToken[b.Token]
+	if old == nil && len(c.byToken) >= c.max {
+		return ErrFull
+	}
+	if old != nil {
+		c.unlink(old)
+	}
+	c.byToken[b.Token] = &b
+	id := b.Flow.ID()
+	if c.byFlow[id] == nil {
+		c.byFlow[id] = map[string]bool{}
+	}
+	c.byFlow[id][b.Token] = true
+	return nil
+}
+
+// unlink takes a binding out of the flow table; the caller holds mu.
+func (c *Cache) unlink(b *Binding) {
+	id := b.Flow.ID()
+	delete(c.byFlow[id], b.Token)
+	if len(c.byFlow[id]) == 0 {
+		delete(c.byFlow, id)
+	}
+}
+
+// Get returns the live binding of a token.
+func (c *Cache) Get(token string, now time.Time) (*Binding, bool) {
+	c.mu.RLock()
+	b := c.byToken[token]
+	c.mu.RUnlock()
+	if b == nil || !now.Before(b.Expires) {
+		return nil, false
+	}
+	return b, true
+}
+
+// Registered reports whether a live binding was made over that flow, and returns one of its AORs.
+func (c *Cache) Registered(flowID string, now time.Time) (aor string, ok bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for token := range c.byFlow[flowID] {
+		if b := c.byToken[token]; b != nil && now.Before(b.Expires) {
+			return b.AOR, true
+		}
+	}
+	return "", false
+}
+
+// Remove forgets a binding.
+func (c *Cache) Remove(token string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if b := c.byToken[token]; b != nil {
+		c.unlink(b)
+		delete(c.byToken, token)
+	}
+}
+
+// RemoveFlow forgets every binding of a flow that ended: nothing can be sent over it any more.
+func (c *Cache) RemoveFlow(flowID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for token := range c.byFlow[flowID] {
+		delete(c.byToken, token)
+	}
+	delete(c.byFlow, flowID)
+}
+
+// Expire forgets what has expired and returns how many bindings are left.
+func (c *Cache) Expire(now time.Time) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for token, b := range c.byToken {
+		if !now.Before(b.Expires) {
+			c.unlink(b)
+			delete(c.byToken, token)
+		}
+	}
+	return len(c.byToken)
+}
