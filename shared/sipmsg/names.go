@@ -66,13 +66,17 @@ var known = makeKnown()
 type knownHeader struct {
 	name  string
 	shape shape
+	index uint8 // its place in counts
 }
+
+// maxKnown is the room for known headers; a test holds it.
+const maxKnown = 160
 
 func makeKnown() map[string]knownHeader {
 	m := make(map[string]knownHeader)
 	add := func(s shape, names ...string) {
 		for _, name := range names {
-			m[strings.ToLower(name)] = knownHeader{name, s}
+			m[strings.ToLower(name)] = knownHeader{name, s, uint8(len(m))}
 		}
 	}
 	add(shapeSingle, "Call-ID", "Content-Disposition", "Content-Length", "Content-Type", "CSeq", "Date", "Event", "Expires",
@@ -109,7 +113,7 @@ func Canonical(name string) string {
 }
 
 // lookup finds a header by its long name in any case, without allocating.
-func lookup(name string) (knownHeader, bool) {
+func lookup[T string | []byte](name T) (knownHeader, bool) {
 	var buf [32]byte
 	if len(name) > len(buf) {
 		return knownHeader{}, false
@@ -123,6 +127,16 @@ func lookup(name string) (knownHeader, bool) {
 	}
 	k, ok := known[string(buf[:len(name)])]
 	return k, ok
+}
+
+// lookupBytes finds a header by its long or compact name.
+func lookupBytes(name []byte) (knownHeader, bool) {
+	if len(name) == 1 && is(name[0], clAlpha) {
+		if full := compact(name[0]); full != "" {
+			return lookup(full)
+		}
+	}
+	return lookup(name)
 }
 
 // titled gives each word a capital and leaves acronyms like "X-CID" small: one spelling for one name.
