@@ -1,0 +1,166 @@
+// Package transport moves SIP messages between the network and the rooms above it: UDP, TCP and TLS sockets, the flows of
+// RFC 5626, framing (RFC 3261 §18.3), keep-alive, and the limits that keep a stranger from using up what there is.
+//
+// One Interface is one listening socket. What comes in becomes a Flow (a connection, or a UDP socket with a remote
+// address) and a parsed message, and is handed to a Handler on the goroutine that read it, so messages of one flow arrive
+// in the order in which they were sent. A reply leaves through the flow that the request came by: from the same socket and
+// from the same local address, even if the socket listens on all of them.
+//
+// The order of what is looked at, cheap before costly:
+//
+//	source (Handler.Accept) → caps → handshake → size and framing → Handler.Raw → parser → Handler.Message
+//
+// Each message ends in exactly one of Handler.Message, Handler.Unparsed and Handler.Dropped, each connection in exactly
+// one of Handler.Dropped (it never became a flow) and Handler.Closed.
+//
+// # What a stranger can't do
+//
+// UDP keeps no state for a source until the owner calls Flow.MarkVerified, and that table is bounded and expires. A
+// connection is a stranger until Flow.MarkTrusted: strangers are few per source and in all, the oldest is evicted for a
+// newcomer, and each of them has a deadline for the handshake, for the first message, for each incomplete message and for
+// silence. Errors of accept never end the loop; a panic while a message is handled loses that message only.
+package transport
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"brickhouse/shared/verdict"
+)
+
+// Network is the transport of an interface or a flow, lower case.
+type Network string
+
+// The networks that Listen and Dial know.
+const (
+	UDP Network = "udp"
+	TCP Network = "tcp"
+	TLS Network = "tls"
+)
+
+// Reliable reports whether messages arrive or the connection ends (RFC 3261 §17: no retransmission needed).
+func (n Network) Reliable() bool { return n != UDP }
+
+// Secure reports whether the hop is encrypted.
+func (n Network) Secure() bool { return n == TLS || n == "wss" }
+
+// Via is the transport as it stands in a Via header field (RFC 3261 §20.42), upper case.
+func (n Network) Via() string {
+	switch n {
+	case UDP:
+		return "UDP"
+	case TCP:
+		return "TCP"
+	case TLS:
+		return "TLS"
+	}
+	return strings.ToUpper(string(n))
+}
+
+// Limits bound what peers may use. A zero field takes the value of DefaultLimits, except where it says otherwise.
+type Limits struct {
+	MaxDatagram int // largest UDP message, bytes
+	MaxMessage  int // largest message on a stream, head and body, bytes
+
+	MaxConnections      int // connections of one interface, trusted and strangers
+	MaxStrangers        int // connections that are not trusted; zero: a fifth of MaxConnections
+	MaxPerSource        int // connections of one source that are not trusted; a source is an IPv4 address or an IPv6 /64
+	MaxTrustedPerSource int // trusted connections of one source
+	MaxVerified         int // UDP sources remembered as verified
+
+	HandshakeTimeout time.Duration // TLS handshake
+	RequestTimeout   time.Duration // first complete message of a connection, and each message that has begun to arrive
+	IdleTimeout      time.Duration // connection of a stranger without a complete message
+	TrustedIdle      time.Duration // trusted connection without traffic; zero: no limit
+	WriteTimeout     time.Duration // one write to a connection
+	VerifiedLife     time.Duration // how long a UDP source stays verified
+
+	SendQueue     int // bytes that wait for one connection
+	Readers       int // UDP sockets and readers of one interface; the kernel keeps each remote on one of them
+	ReceiveBuffer int // kernel receive buffer of a UDP socket, bytes
+}
+
+// DefaultLimits returns limits that serve some thousand phones on a small machine.
+func DefaultLimits() Limits {
+	return Limits{
+		MaxDatagram: 65535,
+		MaxMessage:  256 << 10,
+
+		MaxConnections:      10_000,
+		MaxPerSource:        16,
+		MaxTrustedPerSource: 1024,
+		MaxVerified:         65_536,
+
+		HandshakeTimeout: 5 * time.Second,
+		RequestTimeout:   10 * time.Second,
+		IdleTimeout:      30 * time.Second,
+		WriteTimeout:     5 * time.Second,
+		VerifiedLife:     10 * time.Minute,
+
+		SendQueue:     256 << 10,
+		Readers:       2,
+		ReceiveBuffer: 4 << 20,
+	}
+}
+
+// Config describes one Interface.
+type Config struct {
+	Name    string         // what logs and counters call it
+	Network Network        // UDP, TCP or TLS
+	Listen  netip.AddrPort // address and port to listen on; 0.0.0.0 and [::] listen on all addresses of that family
+
+	// Advertise is what stands in Via and Contact instead of the local address: a host, or host:port. May be empty.
+	Advertise string
+
+	// TLS returns the server's configuration. It is called at each handshake, so certificates are swapped without
+	// dropping a connection; return the same pointer until something changed, or session tickets are useless. Build it
+	// with ServerTLS. Only for TLS.
+	TLS func() *tls.Config
+
+	// ClientTLS returns the configuration for a connection that Interface.Dial opens to remote. Build it with ClientTLS.
+	// Only for TLS, and only if Dial is used.
+	ClientTLS func(remote netip.AddrPort) *tls.Config
+
+	// TrustHandshake makes each accepted connection trusted once its handshake is done: for the core link and other
+	// interfaces whose TLS configuration demands a client certificate.
+	TrustHandshake bool
+
+	// FlowKey keys the identifiers of UDP flows (Flow.ID). With the same key they stay valid over a restart. Empty: a
+	// random key.
+	FlowKey []byte
+
+	Limits Limits
+	Log    *slog.Logger // may be nil
+}
+
+// Handler is the owner of interfaces and flows. Its methods are called on reader goroutines, several at a time for
+// different flows, and must not block.
+type Handler interface {
+	// Accept decides about a source before anything of it is read or handshaken: once per connection, once per datagram.
+	Accept(i *Interface, remote netip.AddrPort) verdict.Verdict
+
+	// Raw sees the bytes of one message before the parser. data is valid only during the call. Anything but Pass leads
+	// to Unparsed.
+	Raw(f *Flow, data []byte) verdict.Verdict
+
+	// Message gets what was parsed, in order per flow. In a request's top Via received and rport say where it came from
+	// (RFC 3261 §18.2.1, RFC 3581 §4), whatever the sender wrote there.
+	Message(f *Flow, msg sip.Message)
+
+	// Unparsed gets what Raw, the framing or the parser refused, and why: with Reject the owner may answer statelessly by
+	// f.Send. data is valid only during the call. After a framing fault the connection is closed, once what was sent
+	// is written.
+	Unparsed(f *Flow, data []byte, v verdict.Verdict)
+
+	// Dropped names what never became a message or a connection: refused by Accept, over a limit, handshake failed, a
+	// panic in the owner (verdict.Internal). The remote is the zero value if accept itself failed. data may be nil.
+	Dropped(i *Interface, remote netip.AddrPort, why verdict.Reason, data []byte)
+
+	// Closed tells that a flow's connection ended, after its last message. Never called for UDP.
+	Closed(f *Flow, why verdict.Reason)
+}
