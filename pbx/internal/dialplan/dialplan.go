@@ -1,0 +1,167 @@
+// Package dialplan turns a number into an action. It is compiled once and pure: number and origin in, action out.
+//
+// A dialplan is a list of rules; the first one that fits decides. A rule's number is a pattern, written as telephone
+// people write them:
+//
+//	1 2 * # +   these characters
+//	X           any digit 0–9
+//	Z           any digit 1–9
+//	N           any digit 2–9
+//	[13-5]      any of these digits
+//	.           one or more of anything, only at the end
+//	!           anything or nothing, only at the end
+package dialplan
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"brickhouse/shared/conffile"
+)
+
+// Kind is what an action does.
+type Kind string
+
+// The kinds of actions.
+const (
+	Extension Kind = "extension" // call the extension's phones
+	Trunk     Kind = "trunk"     // call the number through a trunk
+	Echo      Kind = "echo"      // echo test
+	Milliwatt Kind = "milliwatt" // 1004 Hz test tone
+	Refuse    Kind = "refuse"    // 403
+)
+
+// From says who a rule is for.
+const (
+	FromPhones = "phones" // extensions, inside and remote
+	FromTrunks = "trunks" // any trunk
+)
+
+// File is a dialplan file.
+type File struct {
+	Rules []Rule `yaml:"rules" doc:"The first rule that fits a number decides."`
+}
+
+// Rule says what becomes of the numbers that fit it.
+type Rule struct {
+	Number    string `yaml:"number" doc:"Pattern of the number: digits, * # + as they are, X 0-9, Z 1-9, N 2-9, [13-5] any of these, a last . one or more of anything, a last ! anything or nothing."`
+	From      string `yaml:"from" doc:"Who the rule is for: phones, trunks, or the name of one trunk."`
+	Do        string `yaml:"do" oneof:"extension|trunk|echo|milliwatt|refuse" doc:"What to do: call an extension, call through a trunk, echo test, test tone, or refuse."`
+	Extension string `yaml:"extension" doc:"Extension to call (do: extension). Empty: the number itself, after strip and prepend."`
+	Trunk     string `yaml:"trunk" doc:"Trunk to call through (do: trunk)."`
+	Strip     int    `yaml:"strip" doc:"How many leading characters of the number to take away."`
+	Prepend   string `yaml:"prepend" doc:"What to put before the rest."`
+}
+
+// SetDefaults sets what a rule is unless the file says otherwise.
+func (r *Rule) SetDefaults() { r.From, r.Do = FromPhones, string(Extension) }
+
+// Validate says what is wrong with a rule.
+func (r *Rule) Validate() []conffile.Fault {
+	var fs []conffile.Fault
+	if _, err := parsePattern(r.Number); err != nil {
+		fs = append(fs, conffile.Bad("number", err.Error(), "write it as 1XX, 0. or *43"))
+	}
+	if r.From == "" {
+		fs = append(fs, conffile.Bad("from", "is empty", "write phones, trunks or a trunk's name"))
+	}
+	if Kind(r.Do) == Trunk && r.Trunk == "" {
+		fs = append(fs, conffile.Bad("trunk", "is missing", "name the trunk to call through"))
+	}
+	if Kind(r.Do) == Trunk && r.From != FromPhones {
+		fs = append(fs, conffile.Bad("do", "a call from a trunk may not leave through a trunk", "use do: extension"))
+	}
+	if r.Strip < 0 || r.Strip > maxNumber {
+		fs = append(fs, conffile.Bad("strip", "is out of range", "give 0 to 64"))
+	}
+	if !numberOnly(r.Prepend) {
+		fs = append(fs, conffile.Bad("prepend", "has characters that no number has", "use digits, *, # and +"))
+	}
+	return fs
+}
+
+// Action is what becomes of a call.
+type Action struct {
+	Kind   Kind
+	Number string // extension to call, or number to send to the trunk
+	Trunk  string // trunk to call through
+}
+
+// Plan is a compiled dialplan. It never changes; a reload makes a new one.
+type Plan struct{ rules []rule }
+
+type rule struct {
+	Rule
+	pattern pattern
+}
+
+// maxNumber bounds a dialled number, in bytes.
+const maxNumber = 64
+
+// ErrPattern is the fault of a pattern that means nothing.
+var ErrPattern = errors.New("is no number pattern")
+
+// Compile makes a plan of a file.
+func Compile(f File) (*Plan, error) {
+	p := &Plan{}
+	for i, r := range f.Rules {
+		pat, err := parsePattern(r.Number)
+		if err != nil {
+			return nil, fmt.Errorf("rules[%d].number: %w", i, err)
+		}
+		p.rules = append(p.rules, rule{r, pat})
+	}
+	return p, nil
+}
+
+// Trunks returns the names of the trunks that the plan calls through or takes calls from.
+func (p *Plan) Trunks() []string {
+	var out []string
+	for _, r := range p.rules {
+		if r.Trunk != "" {
+			out = append(out, r.Trunk)
+		}
+		if r.From != FromPhones && r.From != FromTrunks {
+			out = append(out, r.From)
+		}
+	}
+	return out
+}
+
+// Lookup returns what becomes of a call to number. trunk names the trunk it came from; empty means a phone.
+func (p *Plan) Lookup(trunk, number string) (Action, bool) {
+	if len(number) > maxNumber {
+		return Action{}, false
+	}
+	for _, r := range p.rules {
+		if r.applies(trunk) && r.pattern.matches(number) {
+			return r.action(number), true
+		}
+	}
+	return Action{}, false
+}
+
+func (r *rule) applies(trunk string) bool {
+	switch r.From {
+	case FromPhones:
+		return trunk == ""
+	case FromTrunks:
+		return trunk != ""
+	}
+	return trunk == r.From
+}
+
+func (r *rule) action(number string) Action {
+	a := Action{Kind: Kind(r.Do), Trunk: r.Trunk}
+	if r.Extension != "" {
+		a.Number = r.Extension
+		return a
+	}
+	a.Number = r.Prepend + number[min(r.Strip, len(number)):]
+	return a
+}
+
+func numberOnly(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return !(r >= '0' && r <= '9' || strings.ContainsRune("*#+", r)) }) < 0
+}
