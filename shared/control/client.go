@@ -1,0 +1,168 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// Bounds of the client.
+const (
+	maxAnswer     = 64 << 20 // bytes of an answer
+	maxStreamLine = 4 << 20  // bytes of one line of a stream
+)
+
+// NotRunning says that nobody listens on the socket, or that we may not ask.
+type NotRunning struct{ Path, Problem, Remedy string }
+
+func (e *NotRunning) Error() string {
+	return fmt.Sprintf("admin socket %s: %s; %s", e.Path, e.Problem, e.Remedy)
+}
+
+// Client talks to the program behind a socket. It is safe for several goroutines.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// NewClient returns a client for the socket at path. Nothing is opened until the first call.
+func NewClient(path string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		d := net.Dialer{Timeout: 5 * time.Second}
+		return d.DialContext(ctx, "unix", path)
+	}
+	return &Client{path: path, http: &http.Client{
+		Transport:     &http.Transport{DialContext: dial, DisableCompression: true, MaxIdleConns: 1, IdleConnTimeout: time.Second},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// Close lets go of idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Do sends in as JSON (nil: no body) and reads the answer into out (nil: thrown away). An answer that is an error comes
+// back as *Error. A ctx without a deadline gets one of 30 seconds.
+func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+	}
+	res, err := c.send(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("reading the answer on %s: %w", c.path, err)
+	}
+	if out == nil {
+		return nil
+	}
+	if raw, ok := out.(*[]byte); ok {
+		*raw = body
+		return nil
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return fmt.Errorf("understanding the answer on %s: %w", c.path, err)
+	}
+	return nil
+}
+
+// Get is Do with GET and no body.
+func (c *Client) Get(ctx context.Context, path string, out any) error {
+	return c.Do(ctx, http.MethodGet, path, nil, out)
+}
+
+// Stream calls each for every line that comes, until the stream ends (nil), ctx does (its error) or each fails (its error).
+func (c *Client) Stream(ctx context.Context, path string, each func(line json.RawMessage) error) error {
+	res, err := c.send(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	sc := bufio.NewScanner(res.Body)
+	sc.Buffer(make([]byte, 0, 64<<10), maxStreamLine)
+	for sc.Scan() {
+		line := sc.Bytes()
+		if bytes.HasPrefix(line, []byte(`{"error":`)) {
+			return answerError(res.StatusCode, line)
+		}
+		if err := each(append(json.RawMessage(nil), line...)); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := sc.Err(); err != nil {
+		return fmt.Errorf("reading the stream on %s: %w", c.path, err)
+	}
+	return nil
+}
+
+// send returns an answer whose status is good.
+func (c *Client) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("encoding the request: %w", err)
+		}
+		body = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://local"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("making the request: %w", err)
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.dialError(ctx, err)
+	}
+	if res.StatusCode < 300 {
+		return res, nil
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, MaxBody))
+	if err != nil {
+		return nil, fmt.Errorf("reading the answer on %s: %w", c.path, err)
+	}
+	return nil, answerError(res.StatusCode, text)
+}
+
+func answerError(status int, body []byte) error {
+	var e struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(body, &e) != nil || e.Error == "" {
+		e.Error = fmt.Sprintf("the program answered with status %d", status)
+	}
+	return &Error{Status: status, Message: e.Error}
+}
+
+func (c *Client) dialError(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled):
+		return ctx.Err()
+	case ctx.Err() != nil:
+		return &NotRunning{c.path, "no answer in time", "see the program's log"}
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return &NotRunning{c.path, "nobody listens on it", "start the program with serve, or name its socket with --socket"}
+	case errors.Is(err, fs.ErrPermission):
+		return &NotRunning{c.path, "no permission to open it", "run as the program's user, or as root"}
+	}
+	return &NotRunning{c.path, reason(err), "see the program's log"}
+}
