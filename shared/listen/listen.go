@@ -1,0 +1,107 @@
+// Package listen is the part of the configuration that says where a program listens, and what opens those sockets. The
+// border's realms and the exchange's phones are written and bound the same way.
+package listen
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+
+	"brickhouse/shared/conffile"
+	"brickhouse/shared/transport"
+)
+
+// Interface is one listening socket.
+type Interface struct {
+	Transport string         `yaml:"transport" oneof:"udp|tcp|tls" doc:"Transport protocol."`
+	Listen    netip.AddrPort `yaml:"listen" doc:"Address and port to listen on; 0.0.0.0 and [::] take all addresses of the host."`
+	Advertise string         `yaml:"advertise" doc:"Host or host:port that the other side is told instead of the local address, behind a 1:1 NAT. Empty: the local address."`
+}
+
+// Identity is a TLS certificate with its key.
+type Identity struct {
+	Certificate string `yaml:"certificate" doc:"File with the certificate chain, PEM. Read again on SIGHUP."`
+	Key         string `yaml:"key" doc:"File with the private key, PEM, mode 0600."`
+}
+
+// SetDefaults sets what an interface is unless the file says otherwise.
+func (i *Interface) SetDefaults() { i.Transport = "tls" }
+
+// socket is the address of i as it may be used once: UDP and TCP don't share ports.
+func (i Interface) socket() string {
+	if i.Transport == "udp" {
+		return i.Listen.String() + "/udp"
+	}
+	return i.Listen.String() + "/tcp"
+}
+
+// Check says what is wrong with the interfaces under key. taken holds the sockets of lists that were checked before.
+func Check(key string, list []Interface, id Identity, taken map[string]string) []conffile.Fault {
+	var fs []conffile.Fault
+	secure := false
+	for i, l := range list {
+		at := fmt.Sprintf("%s.interfaces[%d]", key, i)
+		if !l.Listen.IsValid() || l.Listen.Port() == 0 {
+			fs = append(fs, conffile.Bad(at+".listen", "is no address:port", "give it as 0.0.0.0:5061"))
+			continue
+		}
+		if other, ok := taken[l.socket()]; ok {
+			fs = append(fs, conffile.Bad(at+".listen", "is also "+other, "give each socket a port of its own"))
+		}
+		taken[l.socket()] = at
+		secure = secure || l.Transport == "tls"
+	}
+	if secure && (id.Certificate == "" || id.Key == "") {
+		fs = append(fs, conffile.Bad(key+".tls", "certificate and key are needed to listen for TLS", "name both files"))
+	}
+	return fs
+}
+
+// Open binds the interfaces of a realm. base holds what they have in common; the sockets are named realm-0, realm-1 …
+// certs is nil where none listens for TLS. On an error nothing is left open.
+func Open(realm string, list []Interface, certs *transport.Certificates, base transport.Config, h transport.Handler) ([]*transport.Interface, error) {
+	var server *tls.Config
+	if certs != nil {
+		server = transport.ServerTLS(&tls.Config{GetCertificate: certs.GetCertificate})
+	}
+	var open []*transport.Interface
+	for i, l := range list {
+		conf := base
+		conf.Name, conf.Network = fmt.Sprintf("%s-%d", realm, i), transport.Network(l.Transport)
+		conf.Listen, conf.Advertise = l.Listen, l.Advertise
+		if conf.Network == transport.TLS {
+			conf.TLS = func() *tls.Config { return server }
+		} else {
+			conf.ClientTLS = nil
+		}
+		iface, err := transport.Listen(conf, h)
+		if err != nil {
+			Close(open)
+			return nil, fmt.Errorf("%s.interfaces[%d].listen: %w", realm, i, err)
+		}
+		open = append(open, iface)
+	}
+	return open, nil
+}
+
+// Certificates reads the identity of a realm; nil without an error if none of its interfaces needs one.
+func Certificates(realm string, list []Interface, id Identity) (*transport.Certificates, error) {
+	for _, l := range list {
+		if l.Transport != "tls" {
+			continue
+		}
+		certs, err := transport.LoadCertificates(id.Certificate, id.Key)
+		if err != nil {
+			return nil, fmt.Errorf("%s.tls: %w", realm, err)
+		}
+		return certs, nil
+	}
+	return nil, nil
+}
+
+// Close closes interfaces.
+func Close(list []*transport.Interface) {
+	for _, i := range list {
+		i.Close()
+	}
+}
