@@ -192,26 +192,18 @@ func CleanDisplayName(s string) string {
 	if len(s) <= maxDisplay {
 		return s
 	}
-	plain := DisplayText(s)
-	for len(s) > maxDisplay {
-		plain = cutRunes(plain, len(plain)-(len(s)-maxDisplay))
-		s = escapeQuotes(plain)
+	cut := make([]byte, 0, maxDisplay)
+	for _, r := range DisplayText(s) {
+		n := len(cut)
+		if r == '"' || r == '\\' {
+			cut = append(cut, '\\')
+		}
+		if cut = utf8.AppendRune(cut, r); len(cut) > maxDisplay {
+			return string(cut[:n])
+		}
 	}
-	return s
+	return string(cut)
 }
 
 // DisplayText returns the plain text of a display name as it stands in a message.
 func DisplayText(display string) string { return unquote(display) }
-
-func escapeQuotes(s string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), `"`, `\"`)
-}
-
-// cutRunes cuts s to at most n bytes and tears no character.
-func cutRunes(s string, n int) string {
-	n = max(0, min(n, len(s)))
-	for n > 0 && n < len(s) && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n]
-}

@@ -133,7 +133,7 @@ func rawStartLine(line []byte, response bool) finding {
 	if response {
 		return rawStatus(a, b)
 	}
-	if !allBytes(a, clToken) || len(a) > 64 {
+	if !allBytes(a, clToken) || len(a) > maxMethod {
 		return bad(verdict.BadStartLine)
 	}
 	for _, x := range b {

@@ -33,9 +33,11 @@ func ParseURI(s string) (sip.Uri, error) {
 		if !escaped(rest, clURI) {
 			return u, fmt.Errorf("%w: characters", ErrURI)
 		}
-		if err := sip.ParseUri(scheme+":"+rest, &u); err != nil { // the only writer of Uri's raw field
+		// sipgo's reader is the only writer of Uri's raw field, and takes no scheme like "soap.beep".
+		if err := sip.ParseUri("raw:"+rest, &u); err != nil {
 			return sip.Uri{}, fmt.Errorf("%w: %w", ErrURI, err)
 		}
+		u.Scheme = scheme
 		return u, nil
 	}
 	u.Scheme = scheme

@@ -130,7 +130,7 @@ func parseCSeq(s string) (sip.Header, error) {
 		return nil, err
 	}
 	method := s[skipBlank(s, end):]
-	if !isToken(method) || skipBlank(s, end) == end {
+	if !isToken(method) || len(method) > maxMethod || skipBlank(s, end) == end {
 		return nil, fmt.Errorf("%w: method", ErrHeader)
 	}
 	return &sip.CSeqHeader{SeqNo: uint32(n), MethodName: sip.RequestMethod(method)}, nil

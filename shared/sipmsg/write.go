@@ -30,7 +30,7 @@ func AppendBytes(b []byte, msg sip.Message) []byte {
 		if m == nil {
 			return b
 		}
-		b = append(b, orElse(keep(string(m.Method), clToken), "INVALID")...)
+		b = append(b, method(m.Method)...)
 		b = append(b, ' ')
 		b = appendURI(b, &m.Recipient)
 		b = append(b, " SIP/2.0\r\n"...)
@@ -57,6 +57,14 @@ func AppendBytes(b []byte, msg sip.Message) []byte {
 	b = strconv.AppendInt(b, int64(len(msg.Body())), 10)
 	b = append(b, "\r\n\r\n"...)
 	return append(b, msg.Body()...)
+}
+
+// maxMethod is the longest method in bytes that is read or written.
+const maxMethod = 64
+
+func method(m sip.RequestMethod) string {
+	kept := orElse(keep(string(m), clToken), "INVALID")
+	return kept[:min(len(kept), maxMethod)]
 }
 
 func orElse(s, other string) string {
@@ -146,7 +154,7 @@ func appendValue(b []byte, h sip.Header) []byte {
 	case *sip.CSeqHeader:
 		b = strconv.AppendUint(b, uint64(h.SeqNo), 10)
 		b = append(b, ' ')
-		return append(b, orElse(keep(string(h.MethodName), clToken), "INVALID")...)
+		return append(b, method(h.MethodName)...)
 	case *sip.CallIDHeader:
 		return append(b, strings.Map(noBlank, clean(string(*h)))...)
 	case *sip.MaxForwardsHeader:
