@@ -9,6 +9,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/verdict"
 )
 
@@ -21,7 +22,7 @@ func (i *Interface) deliver(f *Flow, data []byte) {
 	}
 	msg, err := parse(data)
 	if err != nil {
-		i.handler.Unparsed(f, data, verdict.Rejected(sip.StatusBadRequest, verdict.MalformedMessage))
+		i.handler.Unparsed(f, data, sipmsg.VerdictOf(err))
 		return
 	}
 	msg.SetTransport(f.network.Via())

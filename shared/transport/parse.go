@@ -1,6 +1,10 @@
 package transport
 
-import "github.com/emiago/sipgo/sip"
+import (
+	"github.com/emiago/sipgo/sip"
 
-// parse turns the bytes of one message into a message.
-func parse(data []byte) (sip.Message, error) { return sip.ParseMessage(data) }
+	"brickhouse/shared/sipmsg"
+)
+
+// parse turns the bytes of one message into a message. What is wrong with it is in sipmsg.VerdictOf(err).
+func parse(data []byte) (sip.Message, error) { return sipmsg.Parse(data) }
