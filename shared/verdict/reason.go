@@ -80,6 +80,9 @@ const (
 	MediaTimeout        Reason = "media-timeout"         // no media for the configured silence
 	NormalClearing      Reason = "normal-clearing"       // a party hung up
 	CallCancelled       Reason = "call-cancelled"        // caller gave up
+	NoACK               Reason = "no-ack"                // our answer was never acknowledged
+	Challenged          Reason = "challenged"            // credentials were asked for
+	TargetFailed        Reason = "target-failed"         // the far side refused for a reason of its own
 	Busy                Reason = "busy"                  // callee is busy
 	NoAnswer            Reason = "no-answer"             // nobody answered in time
 	Declined            Reason = "declined"              // callee declined
@@ -90,4 +93,18 @@ const (
 	ExchangeUnreachable Reason = "exchange-unreachable"  // the core link is down
 	SystemFailure       Reason = "system-failure"        // cut by a crash; closed at the next start
 	Shutdown            Reason = "shutdown"              // ended because we stop
+)
+
+// Reasons of media packets that are not relayed.
+const (
+	MediaEarly      Reason = "media-early"       // no answer yet
+	MediaLate       Reason = "media-late"        // the call is over
+	MediaStranger   Reason = "media-stranger"    // source is not the one that SDP named or that was latched
+	MediaMalformed  Reason = "media-malformed"   // neither RTP nor RTCP
+	MediaType       Reason = "media-type"        // payload type was not negotiated
+	MediaAuthFailed Reason = "media-auth-failed" // SRTP tag is wrong
+	MediaReplayed   Reason = "media-replayed"    // SRTP packet was here before or is too old
+	MediaRepeated   Reason = "media-repeated"    // its number was sent before under the same key
+	MediaUnwanted   Reason = "media-unwanted"    // the other side wants none now
+	MediaSendFailed Reason = "media-send-failed" // the system did not send it
 )
