@@ -1,0 +1,59 @@
+package b2bua
+
+import (
+	"runtime/debug"
+	"sync"
+)
+
+// mailboxLimit is how many events may wait for one call. More means that somebody floods a dialog.
+const mailboxLimit = 256
+
+// mailbox runs the events of one call one after the other. It keeps a goroutine only while there is something to do, so
+// that a call which merely talks costs none.
+type mailbox struct {
+	mu      sync.Mutex
+	waiting []func()
+	running bool
+	crashed func(any, []byte) // told of a panic in an event; the mailbox goes on
+}
+
+// post adds an event and reports whether there was room for it.
+func (m *mailbox) post(ev func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.waiting) >= mailboxLimit {
+		return false
+	}
+	m.waiting = append(m.waiting, ev)
+	if !m.running {
+		m.running = true
+		go m.run()
+	}
+	return true
+}
+
+func (m *mailbox) run() {
+	for {
+		m.mu.Lock()
+		batch := m.waiting
+		m.waiting = nil
+		if len(batch) == 0 {
+			m.running = false
+			m.mu.Unlock()
+			return
+		}
+		m.mu.Unlock()
+		for _, ev := range batch {
+			m.one(ev)
+		}
+	}
+}
+
+func (m *mailbox) one(ev func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			m.crashed(p, debug.Stack())
+		}
+	}()
+	ev()
+}

@@ -1,0 +1,138 @@
+package b2bua
+
+import (
+	"context"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"brickhouse/shared/dialog"
+	"brickhouse/shared/transport"
+	"brickhouse/shared/verdict"
+)
+
+// Side names one of the two ends of a call.
+type Side uint8
+
+// A called us; we called B.
+const (
+	A Side = iota
+	B
+)
+
+// Other returns the opposite side.
+func (s Side) Other() Side { return 1 - s }
+
+// String is "a" or "b".
+func (s Side) String() string {
+	if s == A {
+		return "a"
+	}
+	return "b"
+}
+
+// Media carries session descriptions across a call. It is used from the call's goroutine only. An error that is a
+// *Refusal decides the status code and reason that the sender of the description gets; any other is answered 488.
+type Media interface {
+	// Offer takes the offer that side from made and returns the one that the other side gets.
+	Offer(from Side, sdp []byte) ([]byte, error)
+	// Answer takes the answer that side from gave and returns the one that the offerer gets. It may come several
+	// times for one offer: in provisional responses and again in the 2xx.
+	Answer(from Side, sdp []byte) ([]byte, error)
+	// Close ends the media session.
+	Close()
+}
+
+// Local answers a call here instead of calling somebody: an echo, a tone, an announcement.
+type Local interface {
+	// Answer returns the answer to the first offer and to each later one. An empty offer asks for an offer.
+	Answer(offer []byte) ([]byte, error)
+	// Close ends the session.
+	Close()
+}
+
+// Refusal is an error that names the response to the request that caused it.
+type Refusal struct {
+	Code   int // SIP status code
+	Reason verdict.Reason
+}
+
+func (r *Refusal) Error() string { return string(r.Reason) }
+
+// LegPolicy is how we look and what we let pass on one leg.
+type LegPolicy struct {
+	// Contact is what we are reached at over flow f.
+	Contact func(f *transport.Flow) sip.Uri
+	// Pass copies from src, which came over the other leg, into dst, which leaves on this one, the header fields that
+	// may pass. Where it copies Content-Type, the body passes too. nil passes nothing.
+	Pass func(dst, src sip.Message)
+	// Flow returns the flow to send the next request of a dialog over; nil means the one it was built over.
+	Flow func(d *dialog.Dialog, last *transport.Flow) *transport.Flow
+	// Roams tells whether a request within a dialog may come over another flow than the last; nil allows a new
+	// connection from the same address.
+	Roams func(last, now *transport.Flow) bool
+	// Allow lists the methods that are taken within a dialog on this leg, as the Allow header shows them.
+	Allow string
+}
+
+// Target is one place to call.
+type Target struct {
+	Flow    *transport.Flow                                       // over this flow, or
+	Dial    func(ctx context.Context) (*transport.Flow, error)    // over the one that this makes
+	URI     sip.Uri                                               // start line
+	Routes  []sip.Uri                                             // preloaded route set, first hop first
+	From    dialog.Party                                          // how the caller is shown; its tag is ours to choose
+	To      dialog.Party                                          // how the callee is shown
+	Headers []sip.Header                                          // added to each INVITE that starts this leg
+	Policy  *LegPolicy                                            // how this leg looks
+	Auth    func(*sip.Request, *sip.Response) (sip.Header, error) // answers a 401 or 407; nil passes it on to A
+	Name    string                                                // for logs: an extension, a gateway
+}
+
+// Plan is what becomes of a new call.
+type Plan struct {
+	ID      string              // unique; empty lets the engine choose
+	Policy  *LegPolicy          // the A-leg's
+	Groups  [][]Target          // tried one group after the other; the targets of one group ring together
+	Local   Local               // answers instead of Groups
+	Media   Media               // nil passes descriptions through unchanged
+	Ring    time.Duration       // longest time until an answer; 0 means DefaultRing
+	Info    Info                // the fields that tell who; the engine adds the rest
+	Ringing func()              // called once at the first 18x; may be nil
+	Answer  func(t Target)      // called when a target answers, before A hears of it; may be nil
+	End     func(Ending)        // called exactly once; may be nil
+	Learn   func(*sip.Response) // sees each response to a first INVITE before it is carried across; may be nil
+}
+
+// Ending tells how a call ended.
+type Ending struct {
+	Code     int            // final status code of the INVITE as A saw it; 200 if it was answered
+	Reason   verdict.Reason // why it ended
+	By       Side           // who ended it, where somebody did
+	Answered time.Time      // zero if nobody answered
+	At       time.Time
+}
+
+// State of a call, as commands and metrics show it.
+type State string
+
+// The states of a call, in their order.
+const (
+	StateSetup    State = "setup"
+	StateRinging  State = "ringing"
+	StateAnswered State = "answered"
+	StateEnding   State = "ending"
+)
+
+// Info describes a call to a person.
+type Info struct {
+	ID       string    `json:"id"`
+	Trace    string    `json:"trace"`
+	State    State     `json:"state"`
+	Caller   string    `json:"caller"`
+	Callee   string    `json:"callee"`
+	From     string    `json:"from"` // realm or trunk the call came from
+	To       string    `json:"to"`   // realm, trunk or service it went to
+	Started  time.Time `json:"started"`
+	Answered time.Time `json:"answered,omitzero"`
+}
