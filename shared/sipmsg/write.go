@@ -14,7 +14,8 @@ import (
 //   - control bytes become spaces and what is not UTF-8 is left out;
 //   - display names and parameter values that need it are quoted and escaped;
 //   - bytes that a URI can't hold are %-escaped; in a host they are left out, and a host with nothing left is "invalid";
-//   - a header whose name is no token is left out, as is a nil one;
+//   - a header whose name is no token is left out, as is a nil one, and one that was built from text that its name does
+//     not allow (sip.NewHeader("Contact", "nonsense"));
 //   - every Content-Length in the message is ignored and one is written, from the body;
 //   - the version is SIP/2.0; a status code outside 100 to 699 becomes 500.
 //
@@ -83,10 +84,37 @@ func appendHeader(b []byte, h sip.Header) []byte {
 	if !isToken(name) || name == "Content-Length" {
 		return b
 	}
+	if !isTyped(h) {
+		switch name {
+		case "Via", "From", "To", "Contact", "Route", "Record-Route", "Refer-To", "Referred-By", "CSeq", "Call-ID", "Max-Forwards":
+			made, err := parseHeader(name, clean(h.Value()))
+			if err != nil {
+				return b
+			}
+			for _, h := range made {
+				b = appendLine(b, name, h)
+			}
+			return b
+		}
+	}
+	return appendLine(b, name, h)
+}
+
+func appendLine(b []byte, name string, h sip.Header) []byte {
 	b = append(b, name...)
 	b = append(b, ": "...)
 	b = appendValue(b, h)
 	return append(b, "\r\n"...)
+}
+
+// isTyped reports whether a header holds its value in fields, not as text that anybody may have put together.
+func isTyped(h sip.Header) bool {
+	switch h.(type) {
+	case *sip.ViaHeader, *sip.FromHeader, *sip.ToHeader, *sip.ContactHeader, *sip.RouteHeader, *sip.RecordRouteHeader,
+		*sip.ReferToHeader, *sip.ReferredByHeader, *sip.CSeqHeader, *sip.CallIDHeader, *sip.MaxForwardsHeader:
+		return true
+	}
+	return false
 }
 
 // isNil finds nil pointers of sipgo's types, whose methods would panic.
