@@ -19,7 +19,7 @@ func handFed(t testing.TB) (*reader, *keying.Sender, Rule) {
 
 func handFedSuite(t testing.TB, suite keying.Suite) (*reader, *keying.Sender, Rule) {
 	t.Helper()
-	pool, err := mediaport.New(mediaport.Config{Min: 22000, Max: 22999})
+	pool, err := mediaport.New(mediaport.Config{Min: 14000, Max: 14999})
 	if err != nil {
 		t.Fatal(err)
 	}

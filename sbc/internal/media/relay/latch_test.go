@@ -82,7 +82,7 @@ func TestLatchOverRules(t *testing.T) {
 }
 
 func TestSRTPLatchFollowsProof(t *testing.T) {
-	x := open(t, 21400)
+	x := open(t, 13400)
 	tx, _ := x.secure(t, keying.AEADAES256GCM)
 	stranger := newPeer(t, "127.0.0.1")
 	moved := newPeer(t, "127.0.0.1")

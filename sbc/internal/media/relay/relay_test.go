@@ -155,7 +155,7 @@ func halves(t testing.TB, k *keying.Key) (*keying.Sender, *keying.Receiver) {
 }
 
 func TestPlainBothWays(t *testing.T) {
-	x := open(t, 20000)
+	x := open(t, 12000)
 	x.s.Set(x.rule)
 	x.a.send(x.a.rtp, x.s.Port(0), rtpPacket(1, "to b"))
 	if got := x.b.receive(x.b.rtp); !bytes.Equal(got, rtpPacket(1, "to b")) {
@@ -179,7 +179,7 @@ func TestPlainBothWays(t *testing.T) {
 }
 
 func TestNothingBeforeTheAnswerNorAfterTheEnd(t *testing.T) {
-	x := open(t, 20100)
+	x := open(t, 12100)
 	x.a.send(x.a.rtp, x.s.Port(0), rtpPacket(1, "early"))
 	until(t, "early packet counted", func() bool { return x.dropped(0, verdict.MediaEarly) == 1 })
 	x.s.Set(x.rule)
@@ -192,7 +192,7 @@ func TestNothingBeforeTheAnswerNorAfterTheEnd(t *testing.T) {
 }
 
 func TestDrainGivesPortsBack(t *testing.T) {
-	pool, err := mediaport.New(mediaport.Config{Min: 20200, Max: 20203})
+	pool, err := mediaport.New(mediaport.Config{Min: 12200, Max: 12203})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestDrainGivesPortsBack(t *testing.T) {
 }
 
 func TestHalfOpenedGivesThePairBack(t *testing.T) {
-	pool, err := mediaport.New(mediaport.Config{Min: 20210, Max: 20211})
+	pool, err := mediaport.New(mediaport.Config{Min: 12210, Max: 12211})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func seal(t *testing.T, tx *keying.Sender, p []byte) []byte {
 
 func TestSRTPBothWays(t *testing.T) {
 	for i, suite := range []keying.Suite{keying.AESCM128HMACSHA180, keying.AEADAES256GCM} {
-		x := open(t, 20300+100*uint16(i))
+		x := open(t, 12300+100*uint16(i))
 		tx, rx := x.secure(t, suite)
 		x.s.Set(x.rule)
 		x.a.send(x.a.rtp, x.s.Port(0), seal(t, tx, rtpPacket(1, "to b")))
@@ -281,7 +281,7 @@ func TestSRTPBothWays(t *testing.T) {
 }
 
 func TestMux(t *testing.T) {
-	x := open(t, 20500)
+	x := open(t, 12500)
 	tx, rx := x.secure(t, keying.AEADAES256GCM)
 	x.rule[0].Mux, x.rule[0].RTCP = true, netip.AddrPort{}
 	x.s.Set(x.rule)
@@ -300,7 +300,7 @@ func TestMux(t *testing.T) {
 }
 
 func TestPlainMuxNeedsTheLatchedSource(t *testing.T) {
-	x := open(t, 20600)
+	x := open(t, 12600)
 	x.rule[0].Mux = true
 	x.s.Set(x.rule)
 	x.a.send(x.a.rtp, x.s.Port(0), rrPacket(7))
@@ -312,7 +312,7 @@ func TestPlainMuxNeedsTheLatchedSource(t *testing.T) {
 }
 
 func TestRefusedPacketsAreNamed(t *testing.T) {
-	x := open(t, 20700)
+	x := open(t, 12700)
 	tx, _ := x.secure(t, keying.AESCM128HMACSHA180)
 	x.s.Set(x.rule)
 	good := seal(t, tx, rtpPacket(1, "x"))
@@ -351,7 +351,7 @@ func TestRefusedPacketsAreNamed(t *testing.T) {
 }
 
 func TestMutedSideGetsNothing(t *testing.T) {
-	x := open(t, 20800)
+	x := open(t, 12800)
 	x.rule[1].Muted = true
 	x.s.Set(x.rule)
 	x.a.send(x.a.rtp, x.s.Port(0), rtpPacket(1, "x"))
@@ -363,7 +363,7 @@ func TestMutedSideGetsNothing(t *testing.T) {
 }
 
 func TestIPv6ToIPv4(t *testing.T) {
-	pool, err := mediaport.New(mediaport.Config{Min: 20900, Max: 20999})
+	pool, err := mediaport.New(mediaport.Config{Min: 12900, Max: 12999})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -383,7 +383,7 @@ func TestIPv6ToIPv4(t *testing.T) {
 // After a change of keys packets with the old key are still taken until the first with the new one.
 func TestRekeyLosesNothing(t *testing.T) {
 	for i, suite := range []keying.Suite{keying.AESCM128HMACSHA180, keying.AEADAES256GCM} {
-		x := open(t, 21000+100*uint16(i))
+		x := open(t, 13000+100*uint16(i))
 		oldTx, _ := x.secure(t, suite)
 		x.s.Set(x.rule)
 		x.a.send(x.a.rtp, x.s.Port(0), seal(t, oldTx, rtpPacket(1, "old")))
@@ -410,7 +410,7 @@ func TestRekeyLosesNothing(t *testing.T) {
 }
 
 func TestOldKeyRunsOut(t *testing.T) {
-	x := open(t, 21200)
+	x := open(t, 13200)
 	oldTx, _ := x.secure(t, keying.AEADAES256GCM)
 	previous := x.rule[0].Receiver
 	x.secure(t, keying.AEADAES256GCM)
@@ -423,7 +423,7 @@ func TestOldKeyRunsOut(t *testing.T) {
 
 // A doubled plain packet must not be encrypted twice.
 func TestDoubledPacketIsSentOnce(t *testing.T) {
-	x := open(t, 21300)
+	x := open(t, 13300)
 	_, rx := x.secure(t, keying.AEADAES256GCM)
 	x.s.Set(x.rule)
 	for range 2 {
