@@ -146,7 +146,7 @@ func (f *framer) checkStart(have []byte) verdict.Verdict {
 	}
 	eol := bytes.IndexByte(have, '\n')
 	if eol < 0 {
-		if len(have) > f.line {
+		if len(have) >= f.line {
 			return verdict.Dropped(verdict.NotSIP)
 		}
 		return verdict.Passed
