@@ -42,7 +42,6 @@ type Call struct {
 	f        *flow
 	dialog   dialog
 	pending  *clientTx // our first INVITE, while it runs
-	sent     *draft    // as it was last sent
 	early    []Result  // provisional responses
 	result   Result
 	response *Message // the final one
@@ -323,6 +322,10 @@ func (c *Call) note(m *Message) {
 func (c *Call) up() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.upLocked()
+}
+
+func (c *Call) upLocked() {
 	if !c.isUp && !c.isOver {
 		c.isUp = true
 		c.media.start()

@@ -139,6 +139,7 @@ func (c challenge) accepts(value, user, password, method string) bool {
 	if !ok || f["username"] != user || f["realm"] != c.realm || f["nonce"] != c.nonce || f["qop"] != "auth" {
 		return false
 	}
+	c.qop = true // as header offers it
 	k := credentials{user: user, password: password, method: method, uri: f["uri"], cnonce: f["cnonce"]}
 	if _, err := fmt.Sscanf(f["nc"], "%08x", &k.count); err != nil {
 		return false

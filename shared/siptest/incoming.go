@@ -108,11 +108,15 @@ func (c *Call) accept(s *serverTx, answer []byte) error {
 		return fmt.Errorf("accepting: %w", ErrOver)
 	}
 	c.theirs, c.offered = s, answer == nil
+	// Under the lock, so that what answers the 200 finds the call up.
+	err := s.respond(200, body, c.contact(), c.p.allow(), field{"Content-Type", "application/sdp"})
+	if err == nil {
+		c.upLocked()
+	}
 	c.mu.Unlock()
-	if err := s.respond(200, body, c.contact(), c.p.allow(), field{"Content-Type", "application/sdp"}); err != nil {
+	if err != nil {
 		return err
 	}
-	c.up()
 	c.settle(Result{200, phrase(200)}, nil, nil)
 	c.p.tx.spawn(func() { c.watchAck(s) })
 	return nil

@@ -175,7 +175,6 @@ func (c *Call) established(d *draft, m *Message, offered bool) {
 	if err != nil {
 		c.p.fault("200 to INVITE: %v", err)
 	}
-	c.up()
 	c.settle(m.result(), m, err)
 	if err != nil || c.isCancelled() {
 		ctx, cancel := context.WithTimeout(c.p.ctx, soon)
@@ -189,6 +188,7 @@ func (c *Call) established(d *draft, m *Message, offered bool) {
 func (c *Call) acknowledge(invite *draft, cseq uint32, body []byte) error {
 	f, err := c.flow(c.p.ctx)
 	if err != nil {
+		c.up() // it must be hung up
 		return err
 	}
 	c.mu.Lock()
@@ -196,9 +196,11 @@ func (c *Call) acknowledge(invite *draft, cseq uint32, body []byte) error {
 	c.mu.Unlock()
 	raw := c.p.finishAck(f, d, invite, cseq, body)
 	c.mu.Lock()
+	defer c.mu.Unlock() // so that what answers the ACK finds the call up, and no BYE overtakes it
 	c.acks[cseq] = raw
-	c.mu.Unlock()
-	return f.send(raw)
+	err = f.send(raw)
+	c.upLocked()
+	return err
 }
 
 func (p *Phone) finishAck(f *flow, d, invite *draft, cseq uint32, body []byte) []byte {

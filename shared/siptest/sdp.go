@@ -108,12 +108,11 @@ func ParseSDP(b []byte) (*SDP, error) {
 
 // sdpReader holds what is known while reading from top to bottom.
 type sdpReader struct {
-	s                 *SDP
-	session, media    netip.Addr // c= of the session and of the audio
-	port, rtcpPort    uint16
-	rtcpAddr          netip.Addr
-	inMedia, inAudio  bool
-	directionOfStream bool
+	s                *SDP
+	session, media   netip.Addr // c= of the session and of the audio
+	port, rtcpPort   uint16
+	rtcpAddr         netip.Addr
+	inMedia, inAudio bool
 }
 
 func (r *sdpReader) line(kind byte, value string) error {
