@@ -411,6 +411,10 @@ func TestRootLoadFaults(t *testing.T) {
 	// A map of another layout under our name.
 	f := w.load(t)
 	must(t, f.Close())
+	w.nothingLeft(t) // it was attached nowhere
+	f = w.load(t)
+	w.attach(t, f, "bh0", ModeAuto)
+	must(t, f.Close())
 	pin := filepath.Join(w.bpffs, "bh-test", layout, "host4")
 	must(t, os.Remove(pin))
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 10})

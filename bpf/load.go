@@ -162,8 +162,18 @@ func (f *Filter) Note() string { return f.note }
 // Program is the loaded program, for test runs.
 func (f *Filter) Program() *ebpf.Program { return f.objs.Edge }
 
-// Close gives the filter's resources back. What is pinned goes on filtering.
-func (f *Filter) Close() error { return f.close() }
+// Close gives the filter's resources back. It goes on filtering wherever it is attached, if it is pinned; if it is attached nowhere,
+// its pins are removed.
+func (f *Filter) Close() error {
+	if f.dir == "" || f.lock == nil {
+		return f.close()
+	}
+	links, err := filepath.Glob(filepath.Join(f.dir, linkPin+"*"))
+	if err == nil && len(links) == 0 {
+		err = removePins(f.dir)
+	}
+	return errors.Join(err, f.close())
+}
 
 func (f *Filter) close() error {
 	var errs []error

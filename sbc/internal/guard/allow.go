@@ -1,0 +1,91 @@
+package guard
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// groupConfig is the group of the allow list that the configuration file gives.
+const groupConfig = "config"
+
+// SetAllow replaces one group of the allow list, as "own", "core" or "trunks"; an empty one ends it. What stays on the list stays
+// in force throughout. The list wins over each ban, those that are there and those to come.
+func (g *Guard) SetAllow(group string, prefixes []netip.Prefix) error {
+	if group == "" || group == groupConfig {
+		return fmt.Errorf("allow list: %q is no group that can be set", group)
+	}
+	ps, err := allowable(prefixes)
+	if err != nil {
+		return fmt.Errorf("allow list, group %s: %w", group, err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return ErrClosed
+	}
+	g.groups[group] = ps
+	if err := g.applyAllowLocked(); err != nil {
+		g.kernelFaultLocked(err)
+		return err
+	}
+	return nil
+}
+
+// Single makes the prefixes of single addresses, for SetAllow.
+func Single(addrs ...netip.Addr) []netip.Prefix {
+	ps := make([]netip.Prefix, 0, len(addrs))
+	for _, a := range addrs {
+		a = plain(a)
+		ps = append(ps, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return ps
+}
+
+// allowable brings prefixes into the form in which they are compared.
+func allowable(in []netip.Prefix) ([]netip.Prefix, error) {
+	out := make([]netip.Prefix, 0, len(in))
+	for _, p := range in {
+		q, err := normal(p)
+		if err != nil {
+			return nil, err
+		}
+		if q.Bits() == 0 {
+			return nil, fmt.Errorf("%s: %w; to drop nothing at all, set monitor mode", p, ErrTooWide)
+		}
+		out = append(out, q)
+	}
+	return out, nil
+}
+
+// normal is p with host bits cleared and an IPv4 network that is wrapped in IPv6 unwrapped.
+func normal(p netip.Prefix) (netip.Prefix, error) {
+	a, bits := p.Addr(), p.Bits()
+	if !p.IsValid() {
+		return p, fmt.Errorf("%s: %w", p, ErrBadPrefix)
+	}
+	if a.Is4In6() {
+		if bits < 96 {
+			return p, fmt.Errorf("%s: %w", p, ErrBadPrefix)
+		}
+		bits -= 96
+	}
+	return netip.PrefixFrom(plain(a), bits).Masked(), nil
+}
+
+func (g *Guard) applyAllowLocked() error {
+	all := map[netip.Prefix]string{}
+	for _, group := range slices.Sorted(maps.Keys(g.groups)) {
+		for _, p := range g.groups[group] {
+			if all[p] == "" {
+				all[p] = group
+			}
+		}
+	}
+	g.view.allow.Store(newNetworks(all))
+	if g.kernel == nil {
+		return nil
+	}
+	return g.kernel.filter.SetAllowed(slices.Collect(maps.Keys(all)))
+}
