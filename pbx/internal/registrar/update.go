@@ -256,6 +256,7 @@ func (u *update) apply(now []*store.Binding) (put, del []*store.Binding, err err
 		keep = slices.Delete(keep, i, i+1)
 	}
 	u.final = append(keep, put...)
+	slices.SortFunc(u.final, func(a, b *store.Binding) int { return strings.Compare(a.ID, b.ID) }) // as the store lists them
 	return put, del, nil
 }
 

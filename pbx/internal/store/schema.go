@@ -74,3 +74,6 @@ func terminated(s string) []byte {
 	copy(b, s)
 	return b
 }
+
+// Tables are those that the change log must hold.
+func Tables() []string { return []string{tableExtensions, tableBindings, tableCalls} }
