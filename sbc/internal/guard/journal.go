@@ -153,7 +153,7 @@ type journal struct {
 	// The writer's own.
 	file *os.File
 	size int64 // bytes on disk that count
-	base int64 // bytes after the journal was last made anew
+	base int64 // bytes when the journal was last made anew; 0: not by this process
 }
 
 // openJournal reads the journal in dir and starts its writer.
@@ -195,7 +195,7 @@ func (j *journal) recover() (folded, error) {
 	if saved.bad > 0 {
 		j.log.Error("lines of the journal of bans can't be read and are left out", "file", j.path, "lines", saved.bad)
 	}
-	j.file, j.size, j.base = file, saved.good, saved.good
+	j.file, j.size = file, saved.good
 	if err := errors.Join(j.rewind(), file.Sync(), j.dir.Sync()); err != nil {
 		file.Close()
 		return folded{}, fmt.Errorf("preparing the journal of bans: %w", err)

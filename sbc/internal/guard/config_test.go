@@ -1,0 +1,105 @@
+package guard
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"brickhouse/bpf"
+	"brickhouse/shared/verdict"
+)
+
+func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+func TestDefault(t *testing.T) {
+	if fs := Default().Check(); len(fs) > 0 {
+		t.Errorf("%v", fs)
+	}
+	if r := Default().Rules[0]; r.Threshold != 5 || r.Window != time.Minute || r.Ban != 5*time.Minute || r.Weights[verdict.BadCredentials] != 1 ||
+		r.Weights[verdict.UnknownUser] != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestConfigFaults(t *testing.T) {
+	for key, change := range map[string]func(*Config){
+		"xdp.mode":                         func(c *Config) { c.XDP.Mode = "fast" },
+		"xdp.interfaces":                   func(c *Config) { c.XDP.Mode = XDPNative },
+		"xdp.interfaces[0]":                func(c *Config) { c.XDP.Interfaces = []string{"a-name-that-is-too-long"} },
+		"xdp.interfaces[1]":                func(c *Config) { c.XDP.Interfaces = []string{"eth0", "eth0"} },
+		"xdp.bpffs":                        func(c *Config) { c.XDP.BPFFS = "sys/fs/bpf" },
+		"xdp.name":                         func(c *Config) { c.XDP.Name = "a.b" },
+		"xdp.samples":                      func(c *Config) { c.XDP.Samples = -1 },
+		"allow[0]":                         func(c *Config) { c.Allow = []netip.Prefix{prefix("0.0.0.0/0")} },
+		"rules[1].name":                    func(c *Config) { c.Rules = append(c.Rules, c.Rules[0]) },
+		"rules[0].name":                    func(c *Config) { c.Rules[0].Name = "" },
+		"rules[0].weights":                 func(c *Config) { c.Rules[0].Weights = nil },
+		"rules[0].weights.bad-credentials": func(c *Config) { c.Rules[0].Weights[verdict.BadCredentials] = 0 },
+		"rules[0].window":                  func(c *Config) { c.Rules[0].Window = 0 },
+		"rules[0].threshold":               func(c *Config) { c.Rules[0].Threshold = 1001 },
+		"rules[0].ban":                     func(c *Config) { c.Rules[0].Ban = -1 },
+		"rules":                            func(c *Config) { c.Rules = manyRules(33) },
+		"hold":                             func(c *Config) { c.Hold = time.Hour },
+		"max_bans":                         func(c *Config) { c.MaxBans = 200_000 },
+		"max_scores":                       func(c *Config) { c.MaxScores = 0 },
+		"max_holds":                        func(c *Config) { c.MaxHolds = 0 },
+		"evidence":                         func(c *Config) { c.Evidence = 51 },
+	} {
+		c := Default()
+		change(&c)
+		fs := c.Check()
+		if len(fs) != 1 || fs[0].Key != key || fs[0].Problem == "" {
+			t.Errorf("%s: %v", key, fs)
+		}
+		if _, err := Open(c, Options{Dir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+func manyRules(n int) []Rule {
+	var rs []Rule
+	for i := range n {
+		r := Default().Rules[0]
+		r.Name = fmt.Sprint(i)
+		rs = append(rs, r)
+	}
+	return rs
+}
+
+// The kernel's reasons are the words of all.
+func TestReasons(t *testing.T) {
+	for _, r := range bpf.Reasons() {
+		word, ok := reasonOf[r]
+		if !ok || string(word) != r.String() {
+			t.Errorf("the kernel's %q is %q here", r, word)
+		}
+	}
+	if len(reasonOf) != len(bpf.Reasons()) {
+		t.Errorf("%d reasons here, %d in the kernel", len(reasonOf), len(bpf.Reasons()))
+	}
+	if maxBans != bpf.MaxBans || maxNetworks != bpf.MaxNetworks {
+		t.Error("the limits here are not the kernel's")
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("100@example.com", 64)
+	f.Add("\x1b[2J\u202eevil\r\n\x00", 8)
+	f.Add("ääääää", 5)
+	f.Add("\xff\xfe", 3)
+	f.Fuzz(func(t *testing.T, s string, limit int) {
+		limit = 1 + (limit&0xff+0xff)%0xff
+		got := clean(s, limit)
+		if len(got) > limit || clean(got, limit) != got {
+			t.Errorf("%q, %d: %q", s, limit, got)
+		}
+		for _, r := range got {
+			if r < ' ' || r == 0x7f || r == '\u202e' || r == '\ufffd' {
+				t.Errorf("%q: %q holds %q", s, got, r)
+			}
+		}
+	})
+}
