@@ -1,0 +1,61 @@
+package sanitize
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// The realms, as the border names them.
+const (
+	realmAccess = "access"
+	realmPeer   = "peer"
+	realmCore   = "core"
+)
+
+// methods lists what each realm may send. UPDATE, PRACK, REFER, SUBSCRIBE, NOTIFY, PUBLISH and MESSAGE wait until
+// something behind the border serves them.
+var methods = map[string][]sip.RequestMethod{
+	realmAccess: {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.REGISTER},
+	realmPeer:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO},
+	realmCore:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO},
+}
+
+func allows(realm string, m sip.RequestMethod) bool { return slices.Contains(methods[realm], m) }
+
+// Allow is the value of the Allow header that a realm sees.
+func Allow(realm string) string {
+	names := make([]string, 0, len(methods[realm]))
+	for _, m := range methods[realm] {
+		names = append(names, string(m))
+	}
+	return strings.Join(names, ", ")
+}
+
+// registerExtensions are those of a REGISTER from a phone: RFC 3327 and RFC 5626.
+var registerExtensions = map[string]bool{"path": true, "outbound": true}
+
+// extensions returns the option tags that a request may demand.
+func extensions(realm string, m sip.RequestMethod) map[string]bool {
+	if realm == realmAccess && m == sip.REGISTER {
+		return registerExtensions
+	}
+	return nil
+}
+
+// bodies lists the media types that may cross the border in each method and its responses. A session description does so
+// only in the form that media/anchor builds; the others are small and checked in whole (body.go).
+var bodies = map[sip.RequestMethod][]string{
+	sip.INVITE: {typeSDP},
+	sip.ACK:    {typeSDP},
+	sip.INFO:   {typeDTMFRelay, typeDTMF},
+	sip.NOTIFY: {typeSipfrag},
+}
+
+const (
+	typeSDP       = "application/sdp"
+	typeDTMFRelay = "application/dtmf-relay"
+	typeDTMF      = "application/dtmf"
+	typeSipfrag   = "message/sipfrag"
+)
