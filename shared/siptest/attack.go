@@ -21,8 +21,8 @@ type Attack struct {
 	// Blind sends credentials for a nonce that was never given out and does not wait for a challenge: what a source does that
 	// can't receive.
 	Blind bool
-	// Stop ends the attack early after a try with this outcome; empty goes on to the end.
-	Stop Outcome
+	// Each is called after each try and says whether to go on; nil goes on to the end.
+	Each func(Try) (more bool)
 }
 
 // Outcome is what came of one try.
@@ -78,7 +78,7 @@ func (a Attack) Run(ctx context.Context) ([]Try, []ladder.Message, error) {
 			return tries, msgs, err
 		}
 		tries, msgs = append(tries, t), append(msgs, seen...)
-		if a.Stop != "" && t.Outcome == a.Stop {
+		if a.Each != nil && !a.Each(t) {
 			break
 		}
 	}
@@ -118,7 +118,7 @@ func (a Attack) try(ctx context.Context, n int) (Try, []ladder.Message, error) {
 		t.Outcome = LetIn
 	case err == nil:
 		t.Outcome = Denied
-	case errors.Is(err, errDial) || errors.Is(err, ErrConnection):
+	case errors.Is(err, ErrNoConnection) || errors.Is(err, ErrConnection):
 		t.Outcome = NoConnection
 	default:
 		t.Outcome = NoAnswer

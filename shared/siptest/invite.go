@@ -135,7 +135,17 @@ func (c *Call) attempt(d *draft, offered bool) (*Message, error) {
 	}
 	c.mu.Lock()
 	c.pending = tx
+	late := c.cancelIt // Cancel was called before there was anything to cancel
 	c.mu.Unlock()
+	if late {
+		c.p.tx.spawn(func() {
+			ctx, cancel := context.WithTimeout(c.p.ctx, soon)
+			defer cancel()
+			if err := c.sendCancel(ctx, tx); err != nil {
+				c.p.fault("%v", err)
+			}
+		})
+	}
 	for {
 		m, err := tx.next(c.p.ctx)
 		if err != nil || m.Code >= 200 {

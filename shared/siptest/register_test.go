@@ -183,7 +183,8 @@ func TestAttackIsDenied(t *testing.T) {
 	if len(msgs) != 12 || msgs[0].Local.Addr() != netip.MustParseAddr("127.0.0.66") {
 		t.Errorf("%d messages from %v", len(msgs), msgs[0].Local)
 	}
-	a.Users, a.Stop = func(n int) string { return fmt.Sprintf("user%d", n) }, Denied
+	a.Users = func(n int) string { return fmt.Sprintf("user%d", n) }
+	a.Each = func(t Try) bool { return t.Outcome != Denied }
 	tries, msgs, err = a.Run(within(t))
 	must(t, err)
 	if len(tries) != 1 || !strings.Contains(msgs[0].Text, "sip:user1@") {

@@ -22,10 +22,10 @@ const (
 	maxFlows     = 1024
 )
 
-var (
-	errClosed = errors.New("phone is closed")
-	errDial   = errors.New("no connection")
-)
+var errClosed = errors.New("phone is closed")
+
+// ErrNoConnection is reported when connecting or the TLS handshake failed.
+var ErrNoConnection = errors.New("no connection")
 
 // flow is what messages to and from one remote address travel over: one connection, or the UDP socket.
 type flow struct {
@@ -150,7 +150,7 @@ func dialStream(ctx context.Context, cfg Config, remote netip.AddrPort) (net.Con
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w to %s %s: %w", errDial, cfg.Transport, remote, err)
+		return nil, fmt.Errorf("%w to %s %s: %w", ErrNoConnection, cfg.Transport, remote, err)
 	}
 	if cfg.Transport != TLS {
 		return conn, nil
@@ -165,7 +165,7 @@ func dialStream(ctx context.Context, cfg Config, remote netip.AddrPort) (net.Con
 	secure := tls.Client(conn, tc)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("%w: TLS handshake with %s: %w", errDial, remote, err)
+		return nil, fmt.Errorf("%w: TLS handshake with %s: %w", ErrNoConnection, remote, err)
 	}
 	return secure, nil
 }
