@@ -134,8 +134,10 @@ func TestTrustedConnectionStays(t *testing.T) {
 	c := dialTCP(t, i.Local())
 	write(t, c, request("trust", 1))
 	f := rec.WaitMessages(t, 1)[0].Flow
-	if !f.MarkTrusted() || !f.MarkTrusted() {
-		t.Fatal("no room for one trusted connection")
+	for range 2 { // the second time changes nothing
+		if !f.MarkTrusted() {
+			t.Fatal("no room for one trusted connection")
+		}
 	}
 	if trusted, strangers := i.ConnectionCounts(); trusted != 1 || strangers != 0 {
 		t.Errorf("%d trusted, %d strangers", trusted, strangers)
