@@ -12,11 +12,18 @@
 package anchor
 
 import (
+	"crypto/rand"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
+	"brickhouse/sbc/internal/media/keying"
+	"brickhouse/sbc/internal/media/relay"
+	"brickhouse/shared/mediaport"
 	"brickhouse/shared/verdict"
 )
 
@@ -87,64 +94,186 @@ type Error struct {
 // Error is "488 secure-media-required: detail".
 func (e *Error) Error() string { return fmt.Sprintf("%d %s: %s", e.Code, e.Reason, e.Detail) }
 
-// Anchor owns the media ports and the sessions on them.
+// DefaultConfig returns what suits a border of some thousand calls; the range stays below Linux's ephemeral ports.
+func DefaultConfig() Config {
+	return Config{MinPort: 16384, MaxPort: 32767, Silence: time.Minute, Drain: 3 * time.Second, Quarantine: 30 * time.Second}
+}
+
+// Validate says what is wrong with the configuration.
+func (c Config) Validate() error {
+	switch {
+	case c.MinPort < 1024 || c.MaxPort < c.MinPort || c.MaxPort-c.MinPort < 3:
+		return fmt.Errorf("min_port and max_port: %d–%d must lie in 1024–65535 and hold four ports at least", c.MinPort, c.MaxPort)
+	case c.Silence < 0 || c.Drain < 0 || c.Quarantine < 0:
+		return errors.New("silence, drain and quarantine must not be negative")
+	}
+	return nil
+}
+
+// Validate says what is wrong with the realm's media.
+func (r Realm) Validate() error {
+	if _, err := r.suites(); err != nil {
+		return fmt.Errorf("realm %s: %w", r.Name, err)
+	}
+	return nil
+}
+
+func (r Realm) suites() ([]keying.Suite, error) {
+	if len(r.Suites) == 0 {
+		return keying.DefaultSuites(), nil
+	}
+	var suites []keying.Suite
+	for _, name := range r.Suites {
+		s, err := keying.ParseSuite(name)
+		if err != nil {
+			return nil, err
+		}
+		suites = append(suites, s)
+	}
+	return suites, nil
+}
+
+// Anchor owns the media ports and the sessions on them. It is safe for concurrent use.
 type Anchor struct {
-	cfg Config
-	log *slog.Logger
+	cfg    Config
+	log    *slog.Logger
+	pool   *mediaport.Pool
+	random io.Reader
+	stop   chan struct{} // closed by Close
+	done   sync.WaitGroup
+
+	mu       sync.Mutex
+	sessions map[*Session]struct{}
+	relays   map[*relay.Session]struct{} // also those that drain
+	own      map[netip.Addr]struct{}     // addresses that our media are at
+	closed   bool
 }
 
-// Session is the media of one call.
-type Session struct {
-	id string
+// New makes an anchor; it binds nothing until the first offer. Close ends it.
+func New(cfg Config, log *slog.Logger) (*Anchor, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	pool, err := mediaport.New(mediaport.Config{Min: cfg.MinPort, Max: cfg.MaxPort, Rest: cfg.Quarantine})
+	if err != nil {
+		return nil, err
+	}
+	a := &Anchor{
+		cfg: cfg, log: log, pool: pool, random: rand.Reader, stop: make(chan struct{}),
+		sessions: make(map[*Session]struct{}), relays: make(map[*relay.Session]struct{}), own: make(map[netip.Addr]struct{}),
+	}
+	if cfg.Silence > 0 {
+		a.done.Add(1)
+		go a.watchSilence()
+	}
+	return a, nil
 }
 
-// New makes an anchor; it binds nothing until the first offer.
-func New(cfg Config, log *slog.Logger) (*Anchor, error) { return &Anchor{cfg: cfg, log: log}, nil }
-
-// Open makes the session of a call. It takes no port yet.
-func (a *Anchor) Open(id string, sideA, sideB Endpoint, ev Events) *Session { return &Session{id: id} }
-
-// Close ends all sessions at once, without draining.
-func (a *Anchor) Close() {}
-
-// Offer takes an offer that came from a side and returns the offer for the other one. The error is an *Error; a refused
-// re-offer leaves the media as they were.
-func (s *Session) Offer(from Side, sdp []byte) ([]byte, error) {
-	return nil, &Error{500, verdict.Internal, "not built yet"}
+// Open makes the session of a call. It takes no port yet. The id is for logs. Close must be called.
+func (a *Anchor) Open(id string, sideA, sideB Endpoint, ev Events) *Session {
+	s := &Session{anchor: a, id: id, events: ev}
+	s.legs[A].endpoint, s.legs[B].endpoint = sideA, sideB
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s.closed = a.closed
+	if !a.closed {
+		a.sessions[s] = struct{}{}
+	}
+	return s
 }
 
-// Answer takes the answer that came from a side and returns the answer for the one who offered. It may come several
-// times (18x, then 200). From here on packets are relayed. The error is an *Error.
-func (s *Session) Answer(from Side, sdp []byte) ([]byte, error) {
-	return nil, &Error{500, verdict.Internal, "not built yet"}
+// Sessions returns how many calls are anchored.
+func (a *Anchor) Sessions() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.sessions)
 }
 
-// Established tells that the call was answered. Until then the silence limit is three times as long, since a phone
-// may ring without early media.
-func (s *Session) Established() {}
-
-// SideStats is what one side sent and got.
-type SideStats struct {
-	Remote             netip.AddrPort // where media go: latched, or from SDP
-	Latched            bool
-	LatchMoves         uint64
-	Suite              string // SDES name of the SRTP suite; empty: plain RTP
-	PacketsIn, BytesIn uint64 // valid RTP from this side; bytes are UDP payload
-	PacketsOut         uint64 // RTP sent to this side
-	BytesOut           uint64
-	RTCPIn, RTCPOut    uint64
-	Dropped            map[verdict.Reason]uint64 // packets to this side's ports that were not relayed
+// Close ends all sessions at once, without draining, and waits until every port is closed.
+func (a *Anchor) Close() {
+	a.mu.Lock()
+	if a.closed {
+		a.mu.Unlock()
+		return
+	}
+	a.closed = true
+	sessions := make([]*Session, 0, len(a.sessions))
+	for s := range a.sessions {
+		sessions = append(sessions, s)
+	}
+	a.mu.Unlock()
+	close(a.stop)
+	for _, s := range sessions {
+		s.Close()
+	}
+	for _, r := range a.draining() {
+		r.Close(0)
+		r.Wait()
+	}
+	a.done.Wait()
 }
 
-// Stats is a snapshot of a session's counters.
-type Stats struct {
-	Sides  [2]SideStats // by Side
-	OnHold bool
+func (a *Anchor) draining() []*relay.Session {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	relays := make([]*relay.Session, 0, len(a.relays))
+	for r := range a.relays {
+		relays = append(relays, r)
+	}
+	return relays
 }
 
-// Stats returns a snapshot; it takes no lock on the packet path. It works after Close, too.
-func (s *Session) Stats() Stats { return Stats{} }
+// bind opens the ports of a session.
+func (a *Anchor) bind(hosts, told [2]netip.Addr) (*relay.Session, error) {
+	r, err := relay.Open(a.pool, hosts, [2]string{cname(a.random), cname(a.random)}, a.log)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		r.Close(0)
+		return nil, errors.New("the anchor is closed")
+	}
+	a.relays[r] = struct{}{}
+	for i := range hosts {
+		a.own[hosts[i]], a.own[told[i]] = struct{}{}, struct{}{}
+	}
+	return r, nil
+}
 
-// Close ends the relay and wipes the keys. The ports swallow late packets for a while, then rest before the next call
-// may have them.
-func (s *Session) Close() {}
+// drain closes a relay and forgets it when its ports are closed.
+func (a *Anchor) drain(r *relay.Session) {
+	r.Close(a.cfg.Drain)
+	a.done.Add(1)
+	go func() {
+		defer a.done.Done()
+		r.Wait()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.relays, r)
+	}()
+}
+
+func (a *Anchor) forget(s *Session) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.sessions, s)
+}
+
+// isOwn reports whether an address is a media port of ours.
+func (a *Anchor) isOwn(at netip.AddrPort) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, own := a.own[at.Addr()]
+	return own && at.Port() >= a.cfg.MinPort && at.Port() <= a.cfg.MaxPort
+}
+
+// cname draws a name for RTCP that tells nothing (RFC 7022 §4.2).
+func cname(random io.Reader) string {
+	var b [8]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return "0"
+	}
+	return fmt.Sprintf("%x", b)
+}

@@ -1,0 +1,111 @@
+package anchor
+
+import (
+	"net/netip"
+	"time"
+
+	"brickhouse/shared/verdict"
+)
+
+// SideStats is what one side sent and got.
+type SideStats struct {
+	Remote             netip.AddrPort // where media go: latched, or from SDP
+	Latched            bool
+	LatchMoves         uint64
+	Suite              string // SDES name of the SRTP suite; empty: plain RTP
+	PacketsIn, BytesIn uint64 // valid RTP from this side; bytes are UDP payload
+	PacketsOut         uint64 // RTP sent to this side
+	BytesOut           uint64
+	RTCPIn, RTCPOut    uint64
+	Dropped            map[verdict.Reason]uint64 // packets to this side's ports that were not relayed
+}
+
+// Stats is a snapshot of a session's counters.
+type Stats struct {
+	Sides  [2]SideStats // by Side
+	OnHold bool
+}
+
+// Stats returns a snapshot; nothing waits for it on the packet path. After Close it returns what was counted until then.
+func (s *Session) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return s.final
+	}
+	return s.statsLocked()
+}
+
+func (s *Session) statsLocked() Stats {
+	out := Stats{OnHold: s.held}
+	if s.relay == nil {
+		return out
+	}
+	for i, r := range s.relay.Stats() {
+		out.Sides[i] = SideStats{
+			Remote: r.Remote, Latched: r.Latched, LatchMoves: r.LatchMoves, Suite: s.legs[i].suite().String(),
+			PacketsIn: r.PacketsIn, BytesIn: r.BytesIn, PacketsOut: r.PacketsOut, BytesOut: r.BytesOut,
+			RTCPIn: r.RTCPIn, RTCPOut: r.RTCPOut, Dropped: r.Dropped,
+		}
+	}
+	return out
+}
+
+// A silent call that was not answered yet may be a phone that rings without early media: it is given more time.
+const ringingFactor = 3
+
+// silence is what a session knows of how long nothing was heard.
+type silence struct {
+	heard    uint64
+	since    time.Time
+	reported bool
+}
+
+// watchSilence looks at all sessions, often enough to be late by a tenth.
+func (a *Anchor) watchSilence() {
+	defer a.done.Done()
+	tick := time.NewTicker(min(max(a.cfg.Silence/10, 10*time.Millisecond), time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-a.stop:
+			return
+		case now := <-tick.C:
+			for _, s := range a.snapshot() {
+				if s.silentTooLong(now, a.cfg.Silence) && s.events.OnTimeout != nil {
+					s.events.OnTimeout()
+				}
+			}
+		}
+	}
+}
+
+func (a *Anchor) snapshot() []*Session {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	sessions := make([]*Session, 0, len(a.sessions))
+	for s := range a.sessions {
+		sessions = append(sessions, s)
+	}
+	return sessions
+}
+
+// silentTooLong reports true once.
+func (s *Session) silentTooLong(now time.Time, limit time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := &s.silence
+	if s.closed || s.relay == nil || !s.answered || s.held || q.reported {
+		q.since = now
+		return false
+	}
+	if heard := s.relay.Heard(); heard != q.heard || q.since.IsZero() {
+		q.heard, q.since = heard, now
+		return false
+	}
+	if !s.established {
+		limit *= ringingFactor
+	}
+	q.reported = now.Sub(q.since) >= limit
+	return q.reported
+}
