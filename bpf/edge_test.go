@@ -389,6 +389,45 @@ func TestDecodeEventShort(t *testing.T) {
 	}
 }
 
+// Many at once are the same as one by one.
+func TestRootBanAll(t *testing.T) {
+	f := unattached(t)
+	want := map[netip.Prefix]time.Duration{}
+	var all []Ban
+	for i := range 10_000 {
+		a, b := byte(i>>8), byte(i)
+		for _, p := range []netip.Prefix{
+			netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, a, b}), 32),
+			netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 6: a, 7: b}), 64),
+			netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 6: a, 15: b}), 128),
+			netip.PrefixFrom(netip.AddrFrom4([4]byte{172, a, b, 0}), 24),
+		} {
+			want[p] = time.Duration(i + 1)
+			all = append(all, Ban{p, time.Duration(i + 1)})
+		}
+	}
+	all[17].Until, want[all[17].Prefix] = Never, Never
+	must(t, f.BanAll(all))
+	must(t, f.BanAll(nil))
+	got, err := f.Bans()
+	must(t, err)
+	for _, b := range got {
+		if u, ok := want[b.Prefix]; !ok || u != b.Until {
+			t.Fatalf("%v until %v, want %v", b.Prefix, b.Until, u)
+		}
+		delete(want, b.Prefix)
+	}
+	if len(want) > 0 {
+		t.Errorf("%d bans are missing", len(want))
+	}
+	if err := f.BanAll([]Ban{{Prefix: netip.Prefix{}}, {netip.MustParsePrefix("192.0.2.1/32"), Never}}); err == nil {
+		t.Error("no prefix was banned")
+	}
+	if ret, _ := run(t, f, frame{src: "192.0.2.1"}.bytes()); ret != xdpDrop {
+		t.Error("a good one was left out for a bad one")
+	}
+}
+
 func TestRootTables(t *testing.T) {
 	f := unattached(t)
 	want := map[netip.Prefix]time.Duration{}

@@ -82,6 +82,65 @@ func until(d time.Duration) uint64 {
 	return uint64(max(0, d))
 }
 
+// batch is how many entries one system call reads or writes.
+const batch = 4096
+
+// BanAll puts many bans into force, with few system calls. It goes on after a failure and returns all of them.
+func (f *Filter) BanAll(bans []Ban) error {
+	var (
+		errs  []error
+		host4 writer[[4]byte]
+		host6 writer[[16]byte]
+		site6 writer[[8]byte]
+	)
+	host4.m, host6.m, site6.m = f.objs.Host4, f.objs.Host6, f.objs.Site6
+	for _, b := range bans {
+		_, key, err := f.slot(b.Prefix)
+		v := edgeBan{Until: until(b.Until)}
+		switch key := key.(type) {
+		case [4]byte:
+			err = host4.add(key, v)
+		case [16]byte:
+			err = host6.add(key, v)
+		case [8]byte:
+			err = site6.add(key, v)
+		default:
+			if err == nil {
+				err = f.Ban(b)
+			}
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, host4.flush(), host6.flush(), site6.flush())...)
+}
+
+// writer gathers entries for one map.
+type writer[K any] struct {
+	m      *ebpf.Map
+	keys   []K
+	values []edgeBan
+}
+
+func (w *writer[K]) add(k K, v edgeBan) error {
+	w.keys, w.values = append(w.keys, k), append(w.values, v)
+	if len(w.keys) < batch {
+		return nil
+	}
+	return w.flush()
+}
+
+func (w *writer[K]) flush() error {
+	if len(w.keys) == 0 {
+		return nil
+	}
+	n, err := w.m.BatchUpdate(w.keys, w.values, nil)
+	if err != nil {
+		err = fmt.Errorf("banning %d sources in the kernel: %w", len(w.keys)-n, err)
+	}
+	w.keys, w.values = w.keys[:0], w.values[:0]
+	return err
+}
+
 // Unban ends a ban. That there is none is no error.
 func (f *Filter) Unban(p netip.Prefix) error {
 	m, key, err := f.slot(p)
@@ -106,9 +165,9 @@ func (f *Filter) Bans() ([]Ban, error) {
 	}
 	o := &f.objs
 	err := errors.Join(
-		each(o.Host4, func(k [4]byte, b edgeBan) { add(netip.PrefixFrom(netip.AddrFrom4(k), 32), b) }),
-		each(o.Host6, func(k [16]byte, b edgeBan) { add(netip.PrefixFrom(netip.AddrFrom16(k), 128), b) }),
-		each(o.Site6, func(k [8]byte, b edgeBan) {
+		eachBatch(o.Host4, func(k [4]byte, b edgeBan) { add(netip.PrefixFrom(netip.AddrFrom4(k), 32), b) }),
+		eachBatch(o.Host6, func(k [16]byte, b edgeBan) { add(netip.PrefixFrom(netip.AddrFrom16(k), 128), b) }),
+		eachBatch(o.Site6, func(k [8]byte, b edgeBan) {
 			var a [16]byte
 			copy(a[:], k[:])
 			add(netip.PrefixFrom(netip.AddrFrom16(a), 64), b)
@@ -140,6 +199,24 @@ func each[K, V any](m *ebpf.Map, do func(K, V)) error {
 		return fmt.Errorf("reading the kernel's %s: %w", m, err)
 	}
 	return nil
+}
+
+// eachBatch is each for hash tables, with few system calls.
+func eachBatch[K, V any](m *ebpf.Map, do func(K, V)) error {
+	var cursor ebpf.MapBatchCursor
+	keys, values := make([]K, batch), make([]V, batch)
+	for {
+		n, err := m.BatchLookup(&cursor, keys, values, nil)
+		for i := range n {
+			do(keys[i], values[i])
+		}
+		if errors.Is(err, ebpf.ErrKeyNotExist) { // that was the last
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading the kernel's %s: %w", m, err)
+		}
+	}
 }
 
 // SetAllowed makes the allow list exactly ps. An entry that stays is in force throughout, a new one before an old one goes.

@@ -201,6 +201,24 @@ func (g *Guard) putKernel(p netip.Prefix, until time.Time) error {
 	return g.kernel.filter.Ban(bpf.Ban{Prefix: p, Until: d})
 }
 
+// putKernelAll writes all bans.
+func (g *Guard) putKernelAll() error {
+	all := make([]bpf.Ban, 0, len(g.bans))
+	nets := g.view.nets.Load()
+	for p, b := range g.bans {
+		until := b.Until
+		if !isHost(p) {
+			until = lastEnd(nets, p)
+		}
+		d, err := g.deadline(until)
+		if err != nil {
+			return err
+		}
+		all = append(all, bpf.Ban{Prefix: p, Until: d})
+	}
+	return g.kernel.filter.BanAll(all)
+}
+
 // putKernelNets writes the banned networks within p anew. The kernel looks at the longest prefix only, so each gets the latest end of
 // all bans that cover it.
 func (g *Guard) putKernelNets(p netip.Prefix) error {
@@ -275,13 +293,7 @@ func (g *Guard) reconcileLocked(known map[netip.Prefix]time.Time, lifted map[net
 		g.journal.write(record{Op: opBan, Ban: &b})
 		adopted++
 	}
-	for p, b := range g.bans {
-		until := b.Until
-		if !isHost(p) {
-			until = lastEnd(g.view.nets.Load(), p)
-		}
-		errs = append(errs, g.putKernel(p, until))
-	}
+	errs = append(errs, g.putKernelAll())
 	if adopted > 0 {
 		g.log.Warn("bans that only the kernel knew were adopted", "bans", adopted)
 	}
