@@ -1,0 +1,60 @@
+# Brickhouse. `make help` lists the targets. Nothing is downloaded but Go modules and Debian packages, and each says so.
+SHELL      := /bin/bash
+GO         ?= go
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS    := -s -w -X main.version=$(VERSION)
+RUN_DIR    ?= run
+PORT_BASE  ?= 5060
+ADDRESS    ?= 127.0.0.1
+FUZZTIME   ?= 20s
+CACHE      := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/brickhouse
+export CGO_ENABLED = 0
+
+.PHONY: help run build demo test check lint race fuzz bench generate lab tools clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: build demo ## build, configure if need be, start both programs and show a call; stays up until Ctrl-C
+	@deploy/run.sh "$(RUN_DIR)" "$(ADDRESS)" "$(PORT_BASE)"
+
+build: ## bin/sbc and bin/pbx, static
+	@mkdir -p bin
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/sbc ./sbc
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/pbx ./pbx
+
+demo: # the demonstration that run shows
+	$(GO) build -trimpath -o bin/demo ./deploy/lab/demo
+
+tools: ## what the tests need from Debian: foreign phones, SIPp, capture; and a real Vault server, built once
+	@deploy/tools.sh
+
+test: build tools ## all tests, with foreign programs; root tests if root
+	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /deploy/lab)
+	CGO_ENABLED=0 $(GO) test -timeout 25m -p 1 ./deploy/lab/...
+
+check: lint ## formatting, static checks, generated code, reproducible builds
+	@deploy/check.sh
+
+lint: ## gofmt, vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+race: ## unit tests under the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /deploy/lab)
+
+fuzz: ## every fuzz function for FUZZTIME
+	@deploy/fuzz.sh $(FUZZTIME)
+
+bench: ## Go benchmarks with allocations
+	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v /deploy/lab)
+
+generate: ## rebuild the BPF objects (needs clang-14 and llvm-14)
+	$(GO) generate ./bpf
+
+lab: build tools ## the namespace laboratory, by hand
+	$(GO) run ./deploy/lab/cmd/labup
+
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# make check, after the linters: committed BPF objects match their sources, the build is the same twice, no known
+# vulnerability where the database can be reached, shell scripts are clean.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. deploy/need.sh
+
+echo "== generated code"
+if need clang-14 clang-14 llvm-strip-14 llvm-14; then
+	dpkg -s libbpf-dev >/dev/null 2>&1 || need no-such-command libbpf-dev
+	before=$(sha256sum bpf/*_bpfel.*)
+	go generate ./bpf
+	after=$(sha256sum bpf/*_bpfel.*)
+	if [ "$before" != "$after" ]; then
+		echo "bpf: the committed objects are stale; run 'make generate' and commit" >&2
+		exit 1
+	fi
+else
+	echo "bpf: not checked, clang-14 is missing" >&2
+	[ "${CI:-}" != true ] || exit 1
+fi
+
+echo "== reproducible build"
+a=$(mktemp -d) b=$(mktemp -d)
+trap 'rm -rf "$a" "$b"' EXIT
+for out in "$a" "$b"; do
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$out/" ./sbc ./pbx
+done
+cmp "$a/sbc" "$b/sbc"
+cmp "$a/pbx" "$b/pbx"
+
+echo "== known vulnerabilities"
+if ! timeout 60 go tool govulncheck ./... >"$a/vuln" 2>&1; then
+	if grep -q 'Vulnerability #' "$a/vuln"; then
+		cat "$a/vuln"
+		exit 1
+	fi
+	echo "not checked: the vulnerability database can't be reached from here"
+fi
+
+echo "== shell scripts"
+if need shellcheck shellcheck; then
+	shellcheck -x -e SC1091 deploy/*.sh deploy/vault/*.sh .ci/run
+fi
+echo "check: all good"

@@ -1,0 +1,387 @@
+// Package callcontrol makes calls of decisions: it looks up the phones of an extension or the trunk of a number, forks,
+// writes the call's row and its CDR, and hands the rest to the call engine.
+package callcontrol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"brickhouse/pbx/internal/dialplan"
+	"brickhouse/pbx/internal/media"
+	"brickhouse/pbx/internal/store"
+	"brickhouse/shared/b2bua"
+	"brickhouse/shared/cdr"
+	"brickhouse/shared/corelink"
+	"brickhouse/shared/dialog"
+	"brickhouse/shared/sipmsg"
+	"brickhouse/shared/transaction"
+	"brickhouse/shared/transport"
+	"brickhouse/shared/verdict"
+)
+
+// maxForks is how many contacts of one extension ring together.
+const maxForks = 16
+
+// Lines are the ways out of the exchange: to its own phones, and through the border.
+type Lines interface {
+	// Phone returns how to reach a phone on the inside.
+	Phone(b *store.Binding) func(ctx context.Context) (*transport.Flow, error)
+	// Border returns the core link.
+	Border(ctx context.Context) (*transport.Flow, error)
+}
+
+// Trunk is what call control must know of a carrier.
+type Trunk struct {
+	Name     string
+	Domain   string // host part of the addresses that the carrier gets
+	FromUser string // user part of From; empty: the caller's number
+	FromHost string // host part of From; empty: Domain
+	// Auth answers the carrier's challenges; nil if the trunk has no credentials.
+	Auth func(*sip.Request, *sip.Response) (sip.Header, error)
+}
+
+// Config is what call control is made of.
+type Config struct {
+	Domain   string
+	Node     string
+	Ring     time.Duration
+	Engine   *b2bua.Engine
+	Store    *store.Store
+	CDR      *cdr.Writer
+	Media    *media.Engine
+	Lines    Lines
+	Phones   *b2bua.LegPolicy // how we look to phones on the inside
+	Border   *b2bua.LegPolicy // how we look to the border
+	Trunks   map[string]Trunk
+	Dialplan *dialplan.Plan
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// Control starts calls. All methods may be called from any goroutine.
+type Control struct {
+	cfg  Config
+	plan atomic.Pointer[dialplan.Plan]
+}
+
+// New returns a call control.
+func New(cfg Config) *Control {
+	c := &Control{cfg: cfg}
+	c.plan.Store(cfg.Dialplan)
+	return c
+}
+
+// SetDialplan replaces the dialplan; calls in progress go on.
+func (c *Control) SetDialplan(p *dialplan.Plan) { c.plan.Store(p) }
+
+// Caller is who calls.
+type Caller struct {
+	Number string
+	Name   string // display name; may be empty
+	Realm  string // Inside, corelink.RealmAccess or corelink.RealmPeer
+	Trunk  string // name of the trunk that the call came through
+	Trace  string // trace id; empty lets call control choose
+}
+
+// attempt is one call attempt on its way to becoming a call.
+type attempt struct {
+	c      *Control
+	server *transaction.Server
+	caller Caller
+	id     string
+	row    store.Call
+	rec    cdr.Record
+	action dialplan.Action
+}
+
+// Start decides about an INVITE whose sender is known, and starts the call. Whatever happens there is one CDR of it. The
+// verdict is for the caller to answer where it is not Pass.
+func (c *Control) Start(s *transaction.Server, who Caller, dialled string) verdict.Verdict {
+	a := c.newAttempt(s, who, dialled)
+	if err := c.cfg.CDR.Begin(a.rec); err != nil {
+		c.cfg.Log.Error("call refused: its record can't be written", "call", a.id, "error", err)
+		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.SystemFailure)
+	}
+	plan, v := a.decide()
+	if !v.OK() {
+		a.end(b2bua.Ending{Code: v.Code, Reason: v.Reason, At: c.cfg.Now()})
+		return v
+	}
+	a.put(store.CallSetup)
+	if _, err := c.cfg.Engine.Start(s, plan); err != nil {
+		v := refusal(err)
+		if plan.Local != nil {
+			plan.Local.Close()
+		}
+		a.end(b2bua.Ending{Code: v.Code, Reason: v.Reason, At: c.cfg.Now()})
+		return v
+	}
+	return verdict.Passed
+}
+
+func (c *Control) newAttempt(s *transaction.Server, who Caller, dialled string) *attempt {
+	now := c.cfg.Now()
+	if who.Trace == "" {
+		who.Trace = sipmsg.NewTag()
+	}
+	a := &attempt{c: c, server: s, caller: who, id: sipmsg.NewCallID()}
+	a.action, _ = c.plan.Load().Lookup(who.Trunk, dialled)
+	direction := cdr.Internal
+	switch {
+	case who.Trunk != "":
+		direction = cdr.Inbound
+	case a.action.Kind == dialplan.Trunk:
+		direction = cdr.Outbound
+	}
+	trunk := who.Trunk
+	if a.action.Trunk != "" {
+		trunk = a.action.Trunk
+	}
+	a.row = store.Call{
+		ID: a.id, Trace: who.Trace, Direction: string(direction), Caller: who.Number, Callee: a.action.Number,
+		Dialled: dialled, Trunk: trunk, Node: c.cfg.Node, Started: now,
+	}
+	a.rec = cdr.Record{
+		ID: a.id, Trace: who.Trace, Start: now, Caller: who.Number, Callee: a.action.Number, Dialled: dialled,
+		Direction: direction, Trunk: trunk, Realm: who.Realm,
+	}
+	return a
+}
+
+// decide makes the plan of the call.
+func (a *attempt) decide() (b2bua.Plan, verdict.Verdict) {
+	plan := b2bua.Plan{
+		ID: a.id, Policy: a.c.cfg.Phones, Ring: a.c.cfg.Ring,
+		Info:    b2bua.Info{Trace: a.caller.Trace, Caller: a.caller.Number, Callee: a.rec.Dialled, From: a.origin(), To: string(a.action.Kind)},
+		Ringing: func() { a.put(store.CallRinging) },
+		Answer:  a.answered,
+		End:     a.end,
+	}
+	if a.caller.Realm != Inside {
+		plan.Policy = a.c.cfg.Border
+	}
+	switch a.action.Kind {
+	case dialplan.Extension:
+		return a.toExtension(plan)
+	case dialplan.Trunk:
+		return a.toTrunk(plan)
+	case dialplan.Echo:
+		plan.Local = a.local(media.Echo)
+		return plan, verdict.Passed
+	case dialplan.Milliwatt:
+		plan.Local = a.local(media.Milliwatt)
+		return plan, verdict.Passed
+	case dialplan.Refuse:
+		return plan, verdict.Rejected(sip.StatusForbidden, verdict.NotAllowed)
+	}
+	return plan, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
+}
+
+// Inside is the realm of phones that reach us without the border.
+const Inside = "inside"
+
+func (a *attempt) origin() string {
+	if a.caller.Trunk != "" {
+		return "trunk " + a.caller.Trunk
+	}
+	return a.caller.Realm
+}
+
+// toExtension rings every contact that the extension has registered.
+func (a *attempt) toExtension(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
+	number, cfg := a.action.Number, a.c.cfg
+	if _, ok := cfg.Store.Extension(number); !ok {
+		return plan, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
+	}
+	bindings := cfg.Store.Bindings(number, cfg.Now())
+	if len(bindings) > maxForks {
+		bindings = bindings[:maxForks]
+	}
+	var group []b2bua.Target
+	for _, b := range bindings {
+		t, err := a.phone(b)
+		if err != nil {
+			cfg.Log.Warn("binding can't be called", "aor", number, "error", err)
+			continue
+		}
+		group = append(group, t)
+	}
+	if len(group) == 0 {
+		return plan, verdict.Rejected(sip.StatusTemporarilyUnavailable, verdict.NotRegistered)
+	}
+	plan.Groups = [][]b2bua.Target{group}
+	return plan, verdict.Passed
+}
+
+// phone is one registered contact as a target.
+func (a *attempt) phone(b *store.Binding) (b2bua.Target, error) {
+	cfg := a.c.cfg
+	uri, err := sipmsg.ParseURI(b.ContactURI)
+	if err != nil {
+		return b2bua.Target{}, fmt.Errorf("contact %q: %w", b.ContactURI, err)
+	}
+	t := b2bua.Target{
+		Name: b.AOR, URI: uri, Policy: cfg.Phones, Dial: cfg.Lines.Phone(b),
+		From: a.from(a.caller.Number, cfg.Domain), To: dialog.Party{URI: address(b.AOR, cfg.Domain)},
+	}
+	for _, p := range b.Path { // RFC 3327 §5.3
+		hop, err := sipmsg.ParseURI(p)
+		if err != nil {
+			return t, fmt.Errorf("path %q: %w", p, err)
+		}
+		t.Routes = append(t.Routes, hop)
+	}
+	if b.Outside {
+		t.Policy, t.Dial, t.Headers = cfg.Border, cfg.Lines.Border, a.private("")
+	}
+	return t, nil
+}
+
+// toTrunk calls a number through the border and one of its trunks.
+func (a *attempt) toTrunk(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
+	trunk, ok := a.c.cfg.Trunks[a.action.Trunk]
+	if !ok || a.action.Number == "" {
+		return plan, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
+	}
+	user, host := trunk.FromUser, trunk.FromHost
+	if user == "" {
+		user = a.caller.Number
+	}
+	if host == "" {
+		host = trunk.Domain
+	}
+	plan.Groups = [][]b2bua.Target{{{
+		Name: "trunk " + trunk.Name, URI: address(a.action.Number, trunk.Domain), Policy: a.c.cfg.Border, Dial: a.c.cfg.Lines.Border,
+		From: a.from(user, host), To: dialog.Party{URI: address(a.action.Number, trunk.Domain)},
+		Headers: a.private(trunk.Name), Auth: trunk.Auth,
+	}}}
+	return plan, verdict.Passed
+}
+
+func (a *attempt) from(user, host string) dialog.Party {
+	if user == "" {
+		user = "anonymous"
+	}
+	return dialog.Party{Display: sipmsg.CleanDisplayName(a.caller.Name), URI: address(user, host)}
+}
+
+func address(user, host string) sip.Uri { return sip.Uri{Scheme: "sip", User: user, Host: host} }
+
+// private is what the border is told about a call that leaves through it.
+func (a *attempt) private(trunk string) []sip.Header {
+	out := []sip.Header{sip.NewHeader(corelink.HeaderTrace, a.caller.Trace)}
+	if trunk != "" {
+		out = append(out, sip.NewHeader(corelink.HeaderTrunk, trunk))
+	}
+	return out
+}
+
+// put writes the call's row in the state it has reached.
+func (a *attempt) put(state store.CallState) {
+	a.row.State = state
+	row := a.row
+	if _, err := a.c.cfg.Store.PutCall(context.Background(), &row); err != nil {
+		a.c.cfg.Log.Error("writing a call's state", "call", a.id, "error", err)
+	}
+}
+
+func (a *attempt) answered(b2bua.Target) {
+	a.row.Answered = a.c.cfg.Now()
+	a.put(store.CallUp)
+	if err := a.c.cfg.CDR.Answer(a.id, a.row.Answered); err != nil {
+		a.c.cfg.Log.Error("writing a call's answer", "call", a.id, "error", err)
+	}
+}
+
+// end writes the CDR, and only then forgets the call.
+func (a *attempt) end(e b2bua.Ending) {
+	a.rec.Answer, a.rec.End, a.rec.Code, a.rec.Reason = e.Answered, e.At, e.Code, e.Reason
+	a.rec.Disposition = disposition(e)
+	if err := a.c.cfg.CDR.End(a.rec); err != nil {
+		a.c.cfg.Log.Error("writing a call's record", "call", a.id, "error", err)
+	}
+	if _, err := a.c.cfg.Store.DeleteCall(context.Background(), a.id); err != nil {
+		a.c.cfg.Log.Error("deleting a call's state", "call", a.id, "error", err)
+	}
+}
+
+func disposition(e b2bua.Ending) cdr.Disposition {
+	if !e.Answered.IsZero() {
+		return cdr.Answered
+	}
+	switch e.Reason {
+	case verdict.Busy:
+		return cdr.Busy
+	case verdict.NoAnswer:
+		return cdr.NoAnswer
+	case verdict.CallCancelled:
+		return cdr.Cancelled
+	case verdict.NotAllowed, verdict.Declined:
+		return cdr.Refused
+	}
+	return cdr.Failed
+}
+
+// refusal is the verdict on a call that can't start.
+func refusal(err error) verdict.Verdict {
+	switch {
+	case errors.Is(err, b2bua.ErrTooMany):
+		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.Overload)
+	case errors.Is(err, b2bua.ErrClosed):
+		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.Shutdown)
+	}
+	return verdict.Rejected(sip.StatusBadRequest, verdict.MissingHeader)
+}
+
+// local answers a call from the exchange's own media.
+func (a *attempt) local(kind media.Kind) b2bua.Local {
+	return &service{
+		engine: a.c.cfg.Media, kind: kind, local: a.server.Flow().Local().Addr().Unmap(),
+		timeout: func() { a.c.cfg.Engine.End(a.id, verdict.MediaTimeout) },
+	}
+}
+
+// service is an echo or a tone as the call engine sees it.
+type service struct {
+	engine  *media.Engine
+	kind    media.Kind
+	local   netip.Addr
+	timeout func()
+	session *media.Session
+}
+
+// Answer answers the first offer with a session, later ones within it.
+func (s *service) Answer(offer []byte) ([]byte, error) {
+	if s.session != nil {
+		out, err := s.session.Reoffer(offer)
+		return out, mediaError(err)
+	}
+	out, session, err := s.engine.Answer(s.kind, offer, s.local, s.timeout)
+	if err != nil {
+		return nil, mediaError(err)
+	}
+	s.session = session
+	return out, nil
+}
+
+// Close ends the session.
+func (s *service) Close() {
+	if s.session != nil {
+		s.session.Close()
+	}
+}
+
+func mediaError(err error) error {
+	var e *media.Error
+	if errors.As(err, &e) {
+		return &b2bua.Refusal{Code: e.Code, Reason: e.Reason}
+	}
+	return err
+}

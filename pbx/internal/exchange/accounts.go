@@ -1,0 +1,242 @@
+package exchange
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"brickhouse/pbx/internal/callcontrol"
+	"brickhouse/pbx/internal/registrar"
+	"brickhouse/pbx/internal/store"
+	"brickhouse/shared/digest"
+	"brickhouse/shared/secret"
+	"brickhouse/shared/sipmsg"
+)
+
+// Where secrets are in the store.
+const (
+	extensionSecrets = "extension/" // + number: HA1 by algorithm
+	trunkSecrets     = "trunk/"     // + name: password
+	trunkPassword    = "password"
+)
+
+// accounts is what the registrar must know of extensions (registrar.Accounts).
+type accounts struct {
+	store   *store.Store
+	secrets secret.Store
+}
+
+// Extension returns an extension's row.
+func (a *accounts) Extension(number string) (*store.Extension, bool) {
+	return a.store.Extension(number)
+}
+
+// HA1 returns the stored hash of an extension's password.
+func (a *accounts) HA1(ctx context.Context, number string, alg digest.Algorithm) (string, bool, error) {
+	s, err := a.secrets.Get(ctx, extensionSecrets+number)
+	if errors.Is(err, secret.ErrNotFound) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	ha1, ok := s[string(alg)]
+	return ha1, ok, nil
+}
+
+// AddExtension stores a new extension with the hashes of its password; the password itself is not kept. md5 tells whether
+// phones that know only MD5 may use it.
+func AddExtension(ctx context.Context, s *store.Store, secrets secret.Store, e store.Extension, realm, password string, md5 bool) error {
+	if err := SetPassword(ctx, secrets, e.Number, realm, password, md5); err != nil {
+		return err
+	}
+	if len(e.Algorithms) == 0 {
+		e.Algorithms = algorithms(md5)
+	}
+	durable, err := s.PutExtension(ctx, &e)
+	if err != nil {
+		return fmt.Errorf("storing extension %s: %w", e.Number, err)
+	}
+	return wait(ctx, durable)
+}
+
+// SetPassword stores the hashes of an extension's password.
+func SetPassword(ctx context.Context, secrets secret.Store, number, realm, password string, md5 bool) error {
+	hashes := map[string]string{string(digest.SHA256): digest.HA1(digest.SHA256, number, realm, password)}
+	if md5 {
+		hashes[string(digest.MD5)] = digest.HA1(digest.MD5, number, realm, password)
+	}
+	if err := secrets.Put(ctx, extensionSecrets+number, hashes); err != nil {
+		return fmt.Errorf("storing the password of extension %s: %w", number, err)
+	}
+	return nil
+}
+
+// SetTrunkPassword stores the password that answers a carrier's challenges.
+func SetTrunkPassword(ctx context.Context, secrets secret.Store, name, password string) error {
+	if err := secrets.Put(ctx, trunkSecrets+name, map[string]string{trunkPassword: password}); err != nil {
+		return fmt.Errorf("storing the password of trunk %s: %w", name, err)
+	}
+	return nil
+}
+
+// DeleteExtension removes an extension, its registrations and its password. It reports whether there was one.
+func DeleteExtension(ctx context.Context, s *store.Store, secrets secret.Store, number string, now time.Time) (bool, error) {
+	was, durable, err := s.DeleteExtension(ctx, number)
+	if err != nil || !was {
+		return was, err
+	}
+	var ids []string
+	for _, b := range s.Bindings(number, now) {
+		ids = append(ids, b.ID)
+	}
+	if len(ids) > 0 {
+		if _, err := s.DeleteBindings(ctx, ids...); err != nil {
+			return true, err
+		}
+	}
+	if err := secrets.Delete(ctx, extensionSecrets+number); err != nil && !errors.Is(err, secret.ErrNotFound) {
+		return true, err
+	}
+	return true, wait(ctx, durable)
+}
+
+// AddExtension stores a new extension (package admin).
+func (x *Exchange) AddExtension(ctx context.Context, e store.Extension, password string) error {
+	e.CreatedAt = x.now()
+	return AddExtension(ctx, x.store, x.secrets, e, x.cfg.Domain, password, x.cfg.Digest.MD5)
+}
+
+// SetPassword replaces an extension's password.
+func (x *Exchange) SetPassword(ctx context.Context, number, password string) error {
+	return SetPassword(ctx, x.secrets, number, x.cfg.Domain, password, x.cfg.Digest.MD5)
+}
+
+// DeleteExtension removes an extension and all that belongs to it.
+func (x *Exchange) DeleteExtension(ctx context.Context, number string) (bool, error) {
+	return DeleteExtension(ctx, x.store, x.secrets, number, x.now())
+}
+
+// SetTrunkPassword stores the password of a trunk.
+func (x *Exchange) SetTrunkPassword(ctx context.Context, trunk, password string) error {
+	return SetTrunkPassword(ctx, x.secrets, trunk, password)
+}
+
+// wait waits until a change is on disk.
+func wait(ctx context.Context, durable <-chan struct{}) error {
+	select {
+	case <-durable:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the disk: %w", ctx.Err())
+	}
+}
+
+// How long to wait between attempts to reach a secret store that is away at the start.
+const (
+	secretsFirst = time.Second
+	secretsMost  = 15 * time.Second
+)
+
+// openSecrets opens the configured secret store behind a cache. While a Vault server can't be reached at the start, it
+// says so and tries again until ctx ends.
+func openSecrets(ctx context.Context, cfg secret.Config, log *slog.Logger) (*secret.Cache, error) {
+	s, err := secret.Retry(ctx, log, secretsFirst, secretsMost, func(ctx context.Context) (secret.Store, error) {
+		return secret.Open(ctx, cfg, log)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("secrets: %w", err)
+	}
+	return secret.NewCache(s, cfg.Cache, time.Now, log), nil
+}
+
+// trunks makes what call control must know of the carriers.
+func (x *Exchange) trunks(ctx context.Context) (map[string]callcontrol.Trunk, error) {
+	out := map[string]callcontrol.Trunk{}
+	var rows []*store.Trunk
+	for _, t := range x.cfg.Trunks {
+		c := callcontrol.Trunk{Name: t.Name, Domain: t.Domain, FromUser: t.FromUser, FromHost: t.FromHost}
+		if t.Username != "" {
+			c.Auth = x.trunkAuth(t)
+		}
+		out[t.Name] = c
+		rows = append(rows, &store.Trunk{Name: t.Name, Username: t.Username, AuthRealm: t.AuthRealm, FromUser: t.FromUser, FromHost: t.FromHost})
+	}
+	return out, x.store.SetTrunks(ctx, rows)
+}
+
+// secretTimeout bounds the look-up of a password while a call waits for it.
+const secretTimeout = 2 * time.Second
+
+// trunkAuth answers a carrier's challenge (RFC 3261 §22.2). The border never sees the password.
+func (x *Exchange) trunkAuth(t Trunk) func(*sip.Request, *sip.Response) (sip.Header, error) {
+	return func(req *sip.Request, res *sip.Response) (sip.Header, error) {
+		name, answer := "WWW-Authenticate", "Authorization"
+		if res.StatusCode == sip.StatusProxyAuthRequired {
+			name, answer = "Proxy-Authenticate", "Proxy-Authorization"
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), secretTimeout)
+		defer cancel()
+		s, err := x.secrets.Get(ctx, trunkSecrets+t.Name)
+		if err != nil {
+			return nil, fmt.Errorf("password of trunk %s: %w", t.Name, err)
+		}
+		value, _, err := digest.Answer(sipmsg.Headers(res, name), digest.Password(t.Username, s[trunkPassword]), digest.Asked{
+			Username: t.Username, Realm: t.AuthRealm, Method: string(req.Method), URI: req.Recipient.String(), Body: req.Body(),
+			Cnonce: sipmsg.NewTag(), NC: 1,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return sip.NewHeader(answer, value), nil
+	}
+}
+
+// newAuthenticator makes what finds out who sent a request.
+func (x *Exchange) newAuthenticator() (*registrar.Authenticator, error) {
+	key := make([]byte, 64)
+	rand.Read(key) //nolint:errcheck // crypto/rand never fails
+	nonces, err := digest.NewNonces(digest.NonceConfig{
+		Key: key[:32], Life: x.cfg.Digest.NonceLife, Max: digest.DefaultNonceMax, Rand: rand.Reader,
+	}, x.now())
+	if err != nil {
+		return nil, err
+	}
+	return registrar.NewAuthenticator(registrar.AuthConfig{
+		Realm: x.cfg.Domain, Domains: append([]string{x.cfg.Domain}, x.cfg.Aliases...),
+		Algorithms: algorithms(x.cfg.Digest.MD5), Decoys: x.orders, DecoyKey: key[32:], Log: x.log,
+	}, x.accounts, nonces)
+}
+
+// orders are the orders of algorithms that real accounts are challenged with, so that a name that is none can be
+// challenged like one.
+func (x *Exchange) orders() [][]digest.Algorithm {
+	var out [][]digest.Algorithm
+	for _, e := range x.store.Extensions() {
+		if len(e.Algorithms) > 0 {
+			out = append(out, e.Algorithms)
+		}
+	}
+	return out
+}
+
+// algorithms is the order for an account that names none: the strongest first (RFC 8760 §2.3).
+func algorithms(md5 bool) []digest.Algorithm {
+	if md5 {
+		return []digest.Algorithm{digest.SHA256, digest.MD5}
+	}
+	return []digest.Algorithm{digest.SHA256}
+}
+
+// newRegistrar makes what keeps the bindings.
+func (x *Exchange) newRegistrar() (*registrar.Registrar, error) {
+	conf := registrar.DefaultConfig()
+	conf.MinExpires, conf.MaxExpires, conf.DefaultExpires = x.cfg.Limits.MinExpires, x.cfg.Limits.MaxExpires, x.cfg.Limits.MaxExpires
+	conf.MaxContacts, conf.Log = x.cfg.Limits.Contacts, x.log
+	return registrar.New(conf, x.auth, x.store)
+}

@@ -1,0 +1,340 @@
+// Package exchange is the whole PBX: its configuration, its road, its life.
+//
+// It knows who is who: extensions and their passwords, where their phones are, what a number means, which carrier takes
+// it. Phones on the inside reach it directly; everything from outside comes through the border, over one mutually
+// authenticated link, and goes out the same way.
+package exchange
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"brickhouse/pbx/internal/callcontrol"
+	"brickhouse/pbx/internal/dialplan"
+	"brickhouse/pbx/internal/media"
+	"brickhouse/pbx/internal/registrar"
+	"brickhouse/pbx/internal/store"
+	"brickhouse/shared/b2bua"
+	"brickhouse/shared/cdr"
+	"brickhouse/shared/conffile"
+	"brickhouse/shared/digest"
+	"brickhouse/shared/listen"
+	"brickhouse/shared/pki"
+	"brickhouse/shared/secret"
+	"brickhouse/shared/sipmsg"
+	"brickhouse/shared/state/natslog"
+	"brickhouse/shared/telemetry"
+	"brickhouse/shared/transaction"
+	"brickhouse/shared/transport"
+	"brickhouse/shared/verdict"
+)
+
+// Times and bounds of the exchange's own work.
+const (
+	expireEvery    = 5 * time.Second // sweep of expired bindings
+	hangupPatience = 2 * time.Second // how long Close waits for the answers to its BYEs
+	maxRegisters   = 1024            // REGISTERs in hand at a time; more get 503
+)
+
+// Exchange is a running PBX.
+type Exchange struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *Metrics
+	domains map[string]bool
+	limits  sipmsg.Limits
+	workers errgroup.Group
+
+	secrets   *secret.Cache
+	accounts  *accounts
+	store     *store.Store
+	cdr       *cdr.Writer
+	media     *media.Engine
+	auth      *registrar.Authenticator
+	registrar *registrar.Registrar
+	tx        *transaction.Layer
+	engine    *b2bua.Engine
+	calls     *callcontrol.Control
+	border    atomic.Pointer[transport.Flow] // the core link, as the border last used it
+
+	coreCerts, phoneCerts *transport.Certificates
+	core, phones          []*transport.Interface
+
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// New makes an exchange from its configuration: it opens the secrets, reads its state back, and binds every socket. An
+// error names the key, file or address at fault, and nothing is left open.
+func New(ctx context.Context, cfg Config, log *slog.Logger, m *telemetry.Metrics) (*Exchange, error) {
+	x := &Exchange{
+		cfg: cfg, log: log, metrics: NewMetrics(m), limits: sipmsg.DefaultLimits(),
+		domains: map[string]bool{}, done: make(chan struct{}),
+	}
+	x.workers.SetLimit(maxRegisters)
+	for _, d := range append([]string{cfg.Domain}, cfg.Aliases...) {
+		x.domains[strings.ToLower(d)] = true
+	}
+	if err := x.build(ctx); err != nil {
+		x.Close()
+		return nil, err
+	}
+	x.gauges(m)
+	return x, nil
+}
+
+// build makes the rooms, from the ground up: secrets, state, media, calls, sockets.
+func (x *Exchange) build(ctx context.Context) error {
+	plan, err := loadDialplan(&x.cfg)
+	if err != nil {
+		return err
+	}
+	if err := x.openState(ctx); err != nil {
+		return err
+	}
+	if x.media, err = media.New(x.cfg.Media.Config, x.log); err != nil {
+		return fmt.Errorf("media: %w", err)
+	}
+	if x.auth, err = x.newAuthenticator(); err != nil {
+		return err
+	}
+	if x.registrar, err = x.newRegistrar(); err != nil {
+		return err
+	}
+	timers := transaction.DefaultTimers()
+	x.tx = transaction.New(timers, x, x.log)
+	x.engine = b2bua.New(b2bua.Config{Transactions: x.tx, Timers: timers, Log: x.log, MaxCalls: x.cfg.Limits.Calls})
+	trunks, err := x.trunks(ctx)
+	if err != nil {
+		return err
+	}
+	x.calls = callcontrol.New(callcontrol.Config{
+		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Store: x.store, CDR: x.cdr, Media: x.media,
+		Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderPolicy(), Trunks: trunks, Dialplan: plan,
+		Log: x.log, Now: x.now,
+	})
+	return x.listen()
+}
+
+// node is this exchange's name in its state. With several machines each will have its own.
+const node = "solo"
+
+// openState opens what outlives a restart.
+func (x *Exchange) openState(ctx context.Context) error {
+	if err := os.MkdirAll(x.cfg.State, 0o700); err != nil {
+		return fmt.Errorf("making the state directory: %w", err)
+	}
+	var err error
+	if x.secrets, err = openSecrets(ctx, x.cfg.Secrets, x.log); err != nil {
+		return err
+	}
+	if x.store, err = OpenStore(ctx, x.cfg.State, x.log); err != nil {
+		return err
+	}
+	x.accounts = &accounts{x.store, x.secrets}
+	x.warm(ctx)
+	w, recovered, err := cdr.Open(x.cfg.cdrDir(), x.now)
+	if err != nil {
+		return fmt.Errorf("opening the call records: %w", err)
+	}
+	x.cdr = w
+	for _, r := range recovered {
+		x.log.Warn("call was cut by a crash; its record is closed", "call", r.ID, "trace", r.Trace, "caller", r.Caller, "dialled", r.Dialled)
+	}
+	return x.dropOldCalls(ctx)
+}
+
+// warm reads the hashes of all extensions, so that they can log in while the secret store is away.
+func (x *Exchange) warm(ctx context.Context) {
+	for _, e := range x.store.Extensions() {
+		if _, _, err := x.accounts.HA1(ctx, e.Number, digest.SHA256); err != nil {
+			x.log.Warn("password of an extension can't be read yet", "extension", e.Number, "error", err)
+			return
+		}
+	}
+}
+
+// OpenStore opens the exchange's state in its directory. The caller closes it.
+func OpenStore(ctx context.Context, dir string, log *slog.Logger) (*store.Store, error) {
+	changes, err := natslog.Open(natslog.Config{Dir: filepath.Join(dir, "log"), Node: node, Tables: store.Tables(), Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("opening the state in %s: %w", dir, err)
+	}
+	opts := store.DefaultOptions()
+	opts.Log = log
+	s, err := store.Open(ctx, changes, opts)
+	if err != nil {
+		return nil, fmt.Errorf("reading the state in %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// dropOldCalls forgets the calls of the process before this one: their dialogs died with it, their records are closed.
+func (x *Exchange) dropOldCalls(ctx context.Context) error {
+	for _, c := range x.store.Calls() {
+		if _, err := x.store.DeleteCall(ctx, c.ID); err != nil {
+			return fmt.Errorf("forgetting a call of the last run: %w", err)
+		}
+	}
+	return nil
+}
+
+// listen binds the sockets: the core link's and the phones'.
+func (x *Exchange) listen() error {
+	limits := transport.DefaultLimits()
+	limits.MaxConnections = x.cfg.Limits.Connections
+	if x.cfg.Core.Listen.IsValid() {
+		if err := x.listenCore(limits); err != nil {
+			return err
+		}
+	}
+	var err error
+	if x.phoneCerts, err = listen.Certificates("phones", x.cfg.Phones.Interfaces, x.cfg.Phones.TLS); err != nil {
+		return err
+	}
+	base := transport.Config{Limits: limits, Log: x.log, ClientTLS: phoneTLS}
+	x.phones, err = listen.Open("phones", x.cfg.Phones.Interfaces, x.phoneCerts, base, &side{x: x})
+	return err
+}
+
+// listenCore binds the core link. Who has no certificate of the configured authority with the border's name is refused
+// in the handshake.
+func (x *Exchange) listenCore(limits transport.Limits) error {
+	c := x.cfg.Core
+	var err error
+	if x.coreCerts, err = transport.LoadCertificates(c.Certificate, c.Key); err != nil {
+		return fmt.Errorf("core: %w", err)
+	}
+	pool, err := pki.Roots(c.CA, x.now())
+	if err != nil {
+		return fmt.Errorf("core.ca: %w", err)
+	}
+	conf := transport.ServerTLS(&tls.Config{
+		GetCertificate: x.coreCerts.GetCertificate, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
+		VerifyConnection: func(cs tls.ConnectionState) error { return cs.PeerCertificates[0].VerifyHostname(c.Border) },
+	})
+	i, err := transport.Listen(transport.Config{
+		Name: "core", Network: transport.TLS, Listen: c.Listen, TLS: func() *tls.Config { return conf },
+		TrustHandshake: true, Limits: limits, Log: x.log,
+	}, &side{x: x, core: true})
+	if err != nil {
+		return fmt.Errorf("core.listen: %w", err)
+	}
+	x.core = []*transport.Interface{i}
+	return nil
+}
+
+// loadDialplan reads and compiles the dialplan.
+func loadDialplan(cfg *Config) (*dialplan.Plan, error) {
+	var f dialplan.File
+	if err := conffile.Load(cfg.Dialplan, &f); err != nil {
+		return nil, err
+	}
+	p, err := dialplan.Compile(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cfg.Dialplan, err)
+	}
+	return p, cfg.checkDialplan(p)
+}
+
+// Check reads everything that the configuration names, without starting anything.
+func Check(cfg *Config) error {
+	_, err := loadDialplan(cfg)
+	errs := []error{err}
+	if cfg.Core.Listen.IsValid() {
+		_, err := transport.LoadCertificates(cfg.Core.Certificate, cfg.Core.Key)
+		errs = append(errs, err)
+		_, err = pki.Roots(cfg.Core.CA, time.Now())
+		errs = append(errs, err)
+	}
+	_, err = listen.Certificates("phones", cfg.Phones.Interfaces, cfg.Phones.TLS)
+	return errors.Join(append(errs, err)...)
+}
+
+// Run serves until ctx ends.
+func (x *Exchange) Run(ctx context.Context) {
+	ctx, x.stop = context.WithCancel(ctx)
+	defer close(x.done)
+	t := time.NewTicker(expireEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if _, err := x.store.Expire(ctx, x.now()); err != nil && ctx.Err() == nil {
+				x.log.Error("expiring registrations", "error", err)
+			}
+		}
+	}
+}
+
+// Close hangs up what is left, writes its records, and closes everything.
+func (x *Exchange) Close() {
+	if x.engine != nil {
+		x.engine.Close(hangupPatience)
+	}
+	if x.stop != nil {
+		x.stop()
+		<-x.done
+	}
+	listen.Close(x.core)
+	listen.Close(x.phones)
+	if x.tx != nil {
+		x.tx.Close()
+	}
+	x.workers.Wait() //nolint:errcheck // workers return no errors
+	if x.media != nil {
+		x.media.Close()
+	}
+	var errs []error
+	if x.cdr != nil {
+		errs = append(errs, x.cdr.Close())
+	}
+	if x.store != nil {
+		errs = append(errs, x.store.Close())
+	}
+	if x.secrets != nil {
+		errs = append(errs, x.secrets.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		x.log.Error("closing", "error", err)
+	}
+}
+
+// Reload takes what can be taken from a new configuration without ending a call: certificates and the dialplan. On an
+// error the old ones stay.
+func (x *Exchange) Reload(cfg Config) error {
+	var errs []error
+	for _, certs := range []*transport.Certificates{x.coreCerts, x.phoneCerts} {
+		if certs != nil {
+			errs = append(errs, certs.Reload())
+		}
+	}
+	plan, err := loadDialplan(&cfg)
+	if err == nil {
+		x.calls.SetDialplan(plan)
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// Calls describes the calls in hand.
+func (x *Exchange) Calls() []b2bua.Info { return x.engine.Calls() }
+
+// Hangup ends a call.
+func (x *Exchange) Hangup(id string) bool { return x.engine.End(id, verdict.NormalClearing) }
+
+// Store returns the exchange's state, for the commands.
+func (x *Exchange) Store() *store.Store { return x.store }
+
+func (x *Exchange) now() time.Time { return time.Now() }

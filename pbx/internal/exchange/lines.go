@@ -1,0 +1,118 @@
+package exchange
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/emiago/sipgo/sip"
+
+	"brickhouse/pbx/internal/store"
+	"brickhouse/shared/b2bua"
+	"brickhouse/shared/dialog"
+	"brickhouse/shared/sipmsg"
+	"brickhouse/shared/transport"
+)
+
+var (
+	errNoBorder = errors.New("the border is not connected")
+	errNoPhone  = errors.New("the phone's connection is gone and it named no address to call")
+)
+
+// lines are the ways out of the exchange (callcontrol.Lines).
+type lines struct{ x *Exchange }
+
+// Border returns the core link.
+func (l lines) Border(context.Context) (*transport.Flow, error) {
+	if f := l.x.border.Load(); f != nil {
+		return f, nil
+	}
+	return nil, errNoBorder
+}
+
+// Phone returns how to reach a phone on the inside: over the flow that it registered by, or, if that was a connection
+// which is gone, over a new one to its contact.
+func (l lines) Phone(b *store.Binding) func(context.Context) (*transport.Flow, error) {
+	return func(ctx context.Context) (*transport.Flow, error) {
+		i := l.x.phoneInterface(b)
+		if i == nil {
+			return nil, fmt.Errorf("the exchange no longer listens for %s", b.Network)
+		}
+		if b.Network == string(transport.UDP) {
+			return i.FlowTo(b.Remote), nil
+		}
+		if f, ok := i.Flow(b.FlowID); ok {
+			return f, nil
+		}
+		uri, err := sipmsg.ParseURI(b.ContactURI)
+		if err != nil {
+			return nil, err
+		}
+		addr, err := netip.ParseAddr(uri.Host)
+		if err != nil || uri.Port == 0 {
+			return nil, errNoPhone
+		}
+		return i.Dial(ctx, netip.AddrPortFrom(addr, uint16(uri.Port)))
+	}
+}
+
+// phoneInterface returns the socket that a binding was made over, or another one of its network.
+func (x *Exchange) phoneInterface(b *store.Binding) *transport.Interface {
+	var same *transport.Interface
+	for _, i := range x.phones {
+		if string(i.Network()) != b.Network {
+			continue
+		}
+		if i.Name() == b.Interface {
+			return i
+		}
+		same = i
+	}
+	return same
+}
+
+// phoneTLS is how we call a phone that listens for TLS itself. Phones have no certificates that anybody could check; what
+// proves the phone is that it registered from there.
+func phoneTLS(netip.AddrPort) *tls.Config {
+	return transport.ClientTLS(&tls.Config{InsecureSkipVerify: true}) //nolint:gosec // see above
+}
+
+// passed are the header fields that pass between two legs inside, beside those that the engine makes itself.
+var passed = []string{"Subject", "Content-Type", "Content-Disposition", "Event", "Info-Package", "Reason", "Retry-After", "Alert-Info"}
+
+// pass copies them. Everything else is built anew on each leg: extensions of one phone are not promised to another.
+func pass(dst, src sip.Message) {
+	for _, name := range passed {
+		for _, v := range sipmsg.Headers(src, name) {
+			if sipmsg.Add(dst, name, v) != nil {
+				break
+			}
+		}
+	}
+}
+
+// phonePolicy is how we look to phones on the inside.
+func (x *Exchange) phonePolicy() *b2bua.LegPolicy {
+	return &b2bua.LegPolicy{Contact: contact, Pass: pass, Allow: allow}
+}
+
+// borderPolicy is how we look to the border. The core link may have been opened anew since a call began.
+func (x *Exchange) borderPolicy() *b2bua.LegPolicy {
+	return &b2bua.LegPolicy{
+		Contact: contact, Pass: pass, Allow: allow,
+		Flow:  func(*dialog.Dialog, *transport.Flow) *transport.Flow { return x.border.Load() },
+		Roams: func(_, now *transport.Flow) bool { return x.isCore(now) },
+	}
+}
+
+// contact is our Contact on a flow.
+func contact(f *transport.Flow) sip.Uri {
+	host, port := f.ViaHost()
+	u := sip.Uri{Scheme: "sip", Host: host, Port: port}
+	if n := f.Network(); n != transport.UDP {
+		u.UriParams = sip.HeaderParams{{K: "transport", V: string(n)}}
+	}
+	return u
+}

@@ -1,0 +1,23 @@
+package exchange
+
+import "brickhouse/shared/telemetry"
+
+// Metrics are the exchange's counters.
+type Metrics struct {
+	refused *telemetry.Reasons
+}
+
+// NewMetrics registers the exchange's counters.
+func NewMetrics(m *telemetry.Metrics) *Metrics {
+	return &Metrics{refused: m.Reasons("refused_total", "Messages and connections that were refused, by reason.")}
+}
+
+// gauges shows what the exchange holds.
+func (x *Exchange) gauges(m *telemetry.Metrics) {
+	m.Gauge("calls", "Calls in hand.", func() float64 { return float64(x.engine.Len()) })
+	m.Gauge("bindings", "Registered contacts.", func() float64 { return float64(len(x.store.AllBindings(x.now()))) })
+	m.Gauge("transactions", "Server and client transactions.", func() float64 {
+		server, client := x.tx.Counts()
+		return float64(server + client)
+	})
+}

@@ -1,0 +1,387 @@
+// Package border is the whole session border controller: its configuration, its road, its life.
+//
+// It stands between two worlds and is a user agent in both: remote phones and trunks outside, the exchange inside. What
+// passes is built anew from what was understood (decision 1 of the architecture); what was not understood ends here, with
+// a name. The rooms it is made of know nothing of each other; the road (road.go) is where they meet.
+package border
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"brickhouse/sbc/internal/admission"
+	"brickhouse/sbc/internal/guard"
+	"brickhouse/sbc/internal/media/anchor"
+	"brickhouse/sbc/internal/regcache"
+	"brickhouse/sbc/internal/route"
+	"brickhouse/shared/b2bua"
+	"brickhouse/shared/listen"
+	"brickhouse/shared/pki"
+	"brickhouse/shared/telemetry"
+	"brickhouse/shared/transaction"
+	"brickhouse/shared/transport"
+	"brickhouse/shared/verdict"
+)
+
+// expireEvery is how often expired bindings are swept out of the cache.
+const expireEvery = 10 * time.Second
+
+// Border is a running session border controller.
+type Border struct {
+	cfg      Config
+	log      *slog.Logger
+	metrics  *Metrics
+	key      []byte // names inside are derived with it; kept over restarts
+	domains  map[string]bool
+	resolver route.Resolver
+
+	guard    *guard.Guard
+	anchor   *anchor.Anchor
+	cache    *regcache.Cache
+	tx       *transaction.Layer
+	engine   *b2bua.Engine
+	core     *coreLink
+	realms   map[realmName]*realm
+	policies map[realmName]*b2bua.LegPolicy
+	media    map[realmName]anchor.Realm
+	trunks   atomic.Pointer[trunkTable] // replaced by Reload
+
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// trunkTable is what the configuration says about carriers. It is a constant.
+type trunkTable struct {
+	byName  map[string]*route.Trunk
+	sources *admission.Table
+}
+
+// New makes a border from its configuration: it opens the guard, reads certificates and binds every socket. An error
+// names the key or address at fault, and nothing is left open.
+func New(cfg Config, log *slog.Logger, m *telemetry.Metrics) (*Border, error) {
+	b := &Border{
+		cfg: cfg, log: log, metrics: NewMetrics(m), resolver: net.DefaultResolver,
+		domains: map[string]bool{}, done: make(chan struct{}),
+	}
+	for _, d := range append([]string{cfg.Domain}, cfg.Aliases...) {
+		b.domains[strings.ToLower(d)] = true
+	}
+	if err := b.build(); err != nil {
+		b.Close()
+		return nil, err
+	}
+	b.gauges(m)
+	return b, nil
+}
+
+// build makes the rooms, from the ground up: secrets, guard, media, calls, sockets.
+func (b *Border) build() error {
+	cfg := b.cfg
+	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
+		return fmt.Errorf("making the state directory: %w", err)
+	}
+	var err error
+	if b.key, err = loadKey(filepath.Join(cfg.State, "border.key")); err != nil {
+		return err
+	}
+	if err := b.setTrunks(cfg.Peer.Trunks); err != nil {
+		return err
+	}
+	b.guard, err = guard.Open(cfg.Guard, guard.Options{Dir: filepath.Join(cfg.State, "guard"), Log: b.log, Allow: b.neverBanned()})
+	if err != nil {
+		return fmt.Errorf("opening the guard: %w", err)
+	}
+	if b.anchor, err = anchor.New(cfg.Media, b.log); err != nil {
+		return fmt.Errorf("media: %w", err)
+	}
+	b.cache = regcache.New(b.key, cfg.Limits.Bindings)
+	timers := transaction.DefaultTimers()
+	b.tx = transaction.New(timers, b, b.log)
+	b.engine = b2bua.New(b2bua.Config{Transactions: b.tx, Timers: timers, Log: b.log, MaxCalls: cfg.Limits.Calls})
+	b.policies, b.media = b.legPolicies(), b.mediaRealms()
+	b.realms = map[realmName]*realm{core: {b: b, name: core}, access: {b: b, name: access}, peer: {b: b, name: peer}}
+	coreTLS, err := b.coreTLS()
+	if err != nil {
+		return err
+	}
+	b.core = newCoreLink(b, cfg.Core, coreTLS)
+	if err := b.listen(b.realms[access], cfg.Access.Interfaces, cfg.Access.TLS); err != nil {
+		return err
+	}
+	return b.listen(b.realms[peer], cfg.Peer.Interfaces, cfg.Peer.TLS)
+}
+
+// listen binds the sockets of a realm.
+func (b *Border) listen(r *realm, list []listen.Interface, id listen.Identity) error {
+	var err error
+	if r.certs, err = listen.Certificates(string(r.name), list, id); err != nil {
+		return err
+	}
+	base := transport.Config{FlowKey: b.key, Limits: b.limits(), Log: b.log, ClientTLS: b.peerTLS(r)}
+	r.interfaces, err = listen.Open(string(r.name), list, r.certs, base, r)
+	return err
+}
+
+// peerTLS is how we call a gateway over TLS: its certificate must name the host that the configuration names.
+func (b *Border) peerTLS(r *realm) func(netip.AddrPort) *tls.Config {
+	return func(remote netip.AddrPort) *tls.Config {
+		name := remote.Addr().String()
+		for _, t := range b.trunks.Load().byName {
+			for _, g := range t.Gateways {
+				if g.Network == "tls" && g.Port == remote.Port() && !isAddress(g.Host) {
+					name = g.Host
+				}
+			}
+		}
+		return transport.ClientTLS(&tls.Config{ServerName: name, GetClientCertificate: r.certs.GetClientCertificate})
+	}
+}
+
+func isAddress(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil
+}
+
+func (b *Border) limits() transport.Limits {
+	l := transport.DefaultLimits()
+	l.MaxConnections, l.MaxPerSource = b.cfg.Limits.Connections, b.cfg.Limits.PerSource
+	return l
+}
+
+// coreTLS is how we prove ourselves to the exchange, and whom we take for it.
+func (b *Border) coreTLS() (*tls.Config, error) {
+	c := b.cfg.Core
+	certs, err := transport.LoadCertificates(c.Certificate, c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("core: %w", err)
+	}
+	roots, err := pki.Roots(c.CA, b.now())
+	if err != nil {
+		return nil, fmt.Errorf("core.ca: %w", err)
+	}
+	b.realms[core].certs = certs
+	return transport.ClientTLS(&tls.Config{
+		ServerName: c.ServerName, RootCAs: roots, GetClientCertificate: certs.GetClientCertificate,
+	}), nil
+}
+
+// Check reads everything that the configuration names, without starting anything.
+func Check(cfg *Config) error {
+	b := &Border{cfg: *cfg, realms: map[realmName]*realm{core: {name: core}}}
+	_, err := b.coreTLS()
+	errs := []error{err, b.setTrunks(cfg.Peer.Trunks)}
+	_, err = listen.Certificates(string(access), cfg.Access.Interfaces, cfg.Access.TLS)
+	errs = append(errs, err)
+	_, err = listen.Certificates(string(peer), cfg.Peer.Interfaces, cfg.Peer.TLS)
+	return errors.Join(append(errs, err)...)
+}
+
+// mediaRealms is what the anchor knows of each side.
+func (b *Border) mediaRealms() map[realmName]anchor.Realm {
+	make := func(name realmName, m MediaAddress, srtp string) anchor.Realm {
+		r := anchor.Realm{Name: string(name), Bind: m.Bind, Advertise: m.Advertise}
+		switch srtp {
+		case "allow":
+			r.Secure = anchor.Allow
+		case "never":
+			r.Secure = anchor.Never
+		}
+		return r
+	}
+	c := make(core, b.cfg.Core.Media, "never")
+	c.Trusted = true
+	a := make(access, b.cfg.Access.Media, b.cfg.Access.SRTP)
+	a.NAT = true
+	return map[realmName]anchor.Realm{core: c, access: a, peer: make(peer, b.cfg.Peer.Media, b.cfg.Peer.SRTP)}
+}
+
+// setTrunks compiles the trunks.
+func (b *Border) setTrunks(list []Trunk) error {
+	t := &trunkTable{byName: map[string]*route.Trunk{}}
+	sources := map[string][]netip.Prefix{}
+	for _, conf := range list {
+		trunk := &route.Trunk{Name: conf.Name, Domain: conf.Domain}
+		sources[conf.Name] = conf.Sources
+		for _, g := range conf.Gateways {
+			gw, err := route.ParseGateway(g.Address, g.Transport)
+			if err != nil {
+				return fmt.Errorf("trunk %s: %w", conf.Name, err)
+			}
+			gw.Priority = g.Priority
+			trunk.Gateways = append(trunk.Gateways, gw)
+			if a, err := netip.ParseAddr(gw.Host); err == nil { // a gateway may call us, too
+				sources[conf.Name] = append(sources[conf.Name], host(a))
+			}
+		}
+		if trunk.Domain == "" {
+			trunk.Domain = trunk.Gateways[0].Host
+		}
+		t.byName[conf.Name] = trunk
+	}
+	var err error
+	if t.sources, err = admission.New(sources); err != nil {
+		return fmt.Errorf("peer.trunks: %w", err)
+	}
+	b.trunks.Store(t)
+	return nil
+}
+
+// Run serves until ctx ends.
+func (b *Border) Run(ctx context.Context) {
+	ctx, b.stop = context.WithCancel(ctx)
+	defer close(b.done)
+	go b.sweep(ctx)
+	b.core.run(ctx)
+}
+
+// sweep forgets bindings that expired.
+func (b *Border) sweep(ctx context.Context) {
+	t := time.NewTicker(expireEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			b.cache.Expire(b.now())
+		}
+	}
+}
+
+// Close hangs up what is left, closes every socket and leaves the kernel filter with its bans in place.
+func (b *Border) Close() {
+	if b.engine != nil {
+		b.engine.Close(hangupPatience)
+	}
+	if b.stop != nil {
+		b.stop()
+		<-b.done
+	}
+	for _, r := range b.realms {
+		listen.Close(r.interfaces)
+	}
+	if b.tx != nil {
+		b.tx.Close()
+	}
+	if b.anchor != nil {
+		b.anchor.Close()
+	}
+	if b.guard != nil {
+		if err := b.guard.Close(); err != nil {
+			b.log.Error("closing the guard", "error", err)
+		}
+	}
+}
+
+// hangupPatience is how long Close waits for the answers to its BYEs.
+const hangupPatience = 2 * time.Second
+
+// Reload takes a new configuration where it can be taken without ending a connection or a call: certificates, trunks, and
+// the guard's rules and allow list. On an error everything stays as it was.
+func (b *Border) Reload(cfg Config) error {
+	var errs []error
+	for _, r := range b.realms {
+		if r.certs != nil {
+			if err := r.certs.Reload(); err != nil {
+				errs = append(errs, fmt.Errorf("%s.tls: %w", r.name, err))
+			}
+		}
+	}
+	if err := b.setTrunks(cfg.Peer.Trunks); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for group, prefixes := range b.neverBanned() {
+		errs = append(errs, b.guard.SetAllow(group, prefixes))
+	}
+	return errors.Join(append(errs, b.guard.Reload(cfg.Guard))...)
+}
+
+// neverBanned lists, by group, whom no rule and no person may ban: the trunks, the exchange, and ourselves.
+func (b *Border) neverBanned() map[string][]netip.Prefix {
+	own := []netip.Prefix{}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		b.log.Error("own addresses can't be listed", "error", err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				own = append(own, host(ip))
+			}
+		}
+	}
+	groups := map[string][]netip.Prefix{"own addresses": own, "trunks": b.trunks.Load().sources.Sources()}
+	if addr, err := netip.ParseAddrPort(b.cfg.Core.Exchange); err == nil {
+		groups["exchange"] = []netip.Prefix{host(addr.Addr())}
+	}
+	return groups
+}
+
+// host is the network of one address.
+func host(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	return netip.PrefixFrom(a, a.BitLen())
+}
+
+// Guard returns the guard, for the commands.
+func (b *Border) Guard() *guard.Guard { return b.guard }
+
+// Calls describes the calls in hand.
+func (b *Border) Calls() []b2bua.Info { return b.engine.Calls() }
+
+// Hangup ends a call.
+func (b *Border) Hangup(id string) bool { return b.engine.End(id, verdict.NormalClearing) }
+
+func (b *Border) now() time.Time { return time.Now() }
+
+// realmOf returns the side that a flow belongs to.
+func (b *Border) realmOf(f *transport.Flow) realmName {
+	name := f.Interface().Name()
+	for _, r := range []realmName{access, peer} {
+		if strings.HasPrefix(name, string(r)) {
+			return r
+		}
+	}
+	return core
+}
+
+// derive makes a name for the inside out of names that a phone chose.
+func (b *Border) derive(parts ...string) string {
+	mac := hmac.New(sha256.New, b.key)
+	mac.Write([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// loadKey reads the border's own key, or makes one.
+func loadKey(path string) ([]byte, error) {
+	key, err := os.ReadFile(path)
+	if err == nil && len(key) == 32 {
+		return key, nil
+	}
+	if err == nil {
+		return nil, fmt.Errorf("%s holds no key: remove it, and a new one is made", path)
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("reading the border's key: %w", err)
+	}
+	key = make([]byte, 32)
+	rand.Read(key) //nolint:errcheck // crypto/rand never fails
+	if err := os.WriteFile(path, key, 0o600); err != nil {
+		return nil, fmt.Errorf("writing the border's key: %w", err)
+	}
+	return key, nil
+}

@@ -1,0 +1,222 @@
+package border
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"brickhouse/sbc/internal/guard"
+	"brickhouse/sbc/internal/media/anchor"
+	"brickhouse/sbc/internal/route"
+	"brickhouse/shared/conffile"
+	"brickhouse/shared/listen"
+	"brickhouse/shared/telemetry"
+)
+
+// Config is the border's configuration file.
+type Config struct {
+	Domain  string                  `yaml:"domain" doc:"SIP domain that the phones register in, as sip:1001@DOMAIN."`
+	Aliases []string                `yaml:"aliases" doc:"Other names and addresses that phones may use for the domain, such as this host's address."`
+	State   string                  `yaml:"state" doc:"Directory for what must outlive a restart: bans and the border's own key."`
+	Control string                  `yaml:"control" doc:"Unix socket for the commands (ban, call); mode 0600."`
+	Log     telemetry.LogConfig     `yaml:"log" doc:"Logging."`
+	Metrics telemetry.MetricsConfig `yaml:"metrics" doc:"Prometheus."`
+	Access  Access                  `yaml:"access" doc:"The side of the remote phones."`
+	Peer    Peer                    `yaml:"peer" doc:"The side of the trunks."`
+	Core    Core                    `yaml:"core" doc:"The side of the exchange."`
+	Media   anchor.Config           `yaml:"media" doc:"The media relay."`
+	Guard   guard.Config            `yaml:"guard" doc:"Who is banned, and when."`
+	Limits  Limits                  `yaml:"limits" doc:"What the border takes on."`
+}
+
+// MediaAddress says where a realm's media sockets are.
+type MediaAddress struct {
+	Bind      netip.Addr `yaml:"bind" doc:"Address that media sockets are bound to. Empty: the one that the signalling came to."`
+	Advertise netip.Addr `yaml:"advertise" doc:"Address written into SDP, behind a 1:1 NAT. Empty: the address that is bound."`
+}
+
+// Access is the realm of the remote phones.
+type Access struct {
+	Interfaces []listen.Interface `yaml:"interfaces" doc:"Where remote phones connect. TLS unless you know why not."`
+	TLS        listen.Identity    `yaml:"tls" doc:"What the border shows to phones."`
+	Media      MediaAddress       `yaml:"media" doc:"Media addresses towards phones."`
+	SRTP       string             `yaml:"srtp" oneof:"require|allow|never" doc:"require: a phone that offers plain RTP is refused with 488. allow: SRTP if it offers it. never: only plain RTP, for laboratories."`
+}
+
+// Peer is the realm of the trunks.
+type Peer struct {
+	Interfaces []listen.Interface `yaml:"interfaces" doc:"Where carriers send calls, and where calls to them leave."`
+	TLS        listen.Identity    `yaml:"tls" doc:"What the border shows to carriers over TLS."`
+	Media      MediaAddress       `yaml:"media" doc:"Media addresses towards carriers."`
+	SRTP       string             `yaml:"srtp" oneof:"require|allow|never" doc:"As in access; most carriers speak plain RTP."`
+	Trunks     []Trunk            `yaml:"trunks" doc:"The carriers."`
+}
+
+// Trunk is one carrier.
+type Trunk struct {
+	Name     string         `yaml:"name" doc:"Name of the trunk, the same as in the exchange's configuration."`
+	Domain   string         `yaml:"domain" doc:"Host part of the addresses that the carrier gets. Empty: the host of its first gateway."`
+	Gateways []Gateway      `yaml:"gateways" doc:"Where calls to the carrier go."`
+	Sources  []netip.Prefix `yaml:"sources" doc:"Networks that the carrier's calls come from. They are never banned."`
+}
+
+// Gateway is one way into a carrier's network.
+type Gateway struct {
+	Address   string `yaml:"address" doc:"host, host:port or address:port."`
+	Transport string `yaml:"transport" oneof:"udp|tcp|tls" doc:"Transport protocol."`
+	Priority  int    `yaml:"priority" doc:"The lowest is tried first; the next when it can't be reached or answers 408 or 5xx."`
+}
+
+// Core is the realm of the exchange.
+type Core struct {
+	Exchange    string       `yaml:"exchange" doc:"Address and port of the exchange's core link."`
+	ServerName  string       `yaml:"server_name" doc:"Name that the exchange's certificate must have."`
+	Certificate string       `yaml:"certificate" doc:"The border's certificate for the core link, PEM."`
+	Key         string       `yaml:"key" doc:"Its private key, PEM, mode 0600."`
+	CA          string       `yaml:"ca" doc:"Certificate authority that the exchange's certificate comes from, PEM."`
+	Media       MediaAddress `yaml:"media" doc:"Media addresses towards the inside."`
+}
+
+// Limits is what the border takes on.
+type Limits struct {
+	Calls       int           `yaml:"calls" doc:"Calls at a time."`
+	Bindings    int           `yaml:"bindings" doc:"Registered contacts at a time."`
+	Connections int           `yaml:"connections" doc:"Connections per listening socket."`
+	PerSource   int           `yaml:"per_source" doc:"Connections of strangers per source address."`
+	Ring        time.Duration `yaml:"ring" doc:"Longest time that a call rings."`
+}
+
+// SetDefaults sets what a gateway has unless the file says otherwise.
+func (g *Gateway) SetDefaults() { g.Transport = "udp" }
+
+// Default is the configuration that holds where the file says nothing.
+func Default() Config {
+	return Config{
+		State:   "/var/lib/brickhouse/sbc",
+		Control: "/run/brickhouse/sbc.sock",
+		Log:     telemetry.DefaultLog(),
+		Access:  Access{SRTP: "require"},
+		Peer:    Peer{SRTP: "allow"},
+		Core:    Core{ServerName: "pbx.brickhouse.internal"},
+		Media:   anchor.Config{MinPort: 20000, MaxPort: 29999, Silence: time.Minute, Drain: 3 * time.Second, Quarantine: 30 * time.Second},
+		Guard:   guard.Default(),
+		Limits:  Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Ring: 3 * time.Minute},
+	}
+}
+
+// Validate says what is wrong with the configuration as a whole.
+func (c *Config) Validate() []conffile.Fault {
+	var fs []conffile.Fault
+	bad := func(wrong bool, key, problem, remedy string) {
+		if wrong {
+			fs = append(fs, conffile.Bad(key, problem, remedy))
+		}
+	}
+	bad(c.Domain == "" || !isHost(c.Domain), "domain", "is no host name", "name the domain that phones register in")
+	for i, a := range c.Aliases {
+		bad(!isHost(a), fmt.Sprintf("aliases[%d]", i), fmt.Sprintf("%q is neither a name nor an address", a), "give the host part alone")
+	}
+	bad(!filepath.IsAbs(c.State), "state", "is no absolute path", "give a directory as /var/lib/brickhouse/sbc")
+	bad(!filepath.IsAbs(c.Control), "control", "is no absolute path", "give a path as /run/brickhouse/sbc.sock")
+	bad(len(c.Access.Interfaces)+len(c.Peer.Interfaces) == 0, "access.interfaces", "neither access nor peer listens anywhere", "name at least one")
+	bad(len(c.Peer.Trunks) > 0 && len(c.Peer.Interfaces) == 0, "peer.interfaces", "there are trunks but no interface to reach them by", "name one")
+	bad(c.Limits.Calls <= 0, "limits.calls", "must be above 0", "give the number of calls that this machine may carry")
+	bad(c.Limits.Connections <= 0, "limits.connections", "must be above 0", "give a number")
+	bad(c.Limits.PerSource <= 0, "limits.per_source", "must be above 0", "give a number")
+	taken := map[string]string{}
+	fs = append(fs, listen.Check("access", c.Access.Interfaces, c.Access.TLS, taken)...)
+	fs = append(fs, listen.Check("peer", c.Peer.Interfaces, c.Peer.TLS, taken)...)
+	fs = append(fs, c.Peer.trunks()...)
+	fs = append(fs, c.Core.check()...)
+	for _, f := range c.Guard.Check() {
+		fs = append(fs, conffile.Bad("guard."+f.Key, f.Problem, ""))
+	}
+	return fs
+}
+
+// trunks checks the carriers.
+func (p *Peer) trunks() []conffile.Fault {
+	var fs []conffile.Fault
+	seen := map[string]bool{}
+	for i, t := range p.Trunks {
+		key := fmt.Sprintf("peer.trunks[%d]", i)
+		if !isName(t.Name) {
+			fs = append(fs, conffile.Bad(key+".name", fmt.Sprintf("%q is no name", t.Name), "use letters, digits, - and _"))
+		}
+		if seen[t.Name] {
+			fs = append(fs, conffile.Bad(key+".name", fmt.Sprintf("%q stands twice", t.Name), "give each trunk a name of its own"))
+		}
+		seen[t.Name] = true
+		if t.Domain != "" && !isHost(t.Domain) {
+			fs = append(fs, conffile.Bad(key+".domain", fmt.Sprintf("%q is no host name", t.Domain), "give the host part alone"))
+		}
+		if len(t.Gateways) == 0 {
+			fs = append(fs, conffile.Bad(key+".gateways", "is empty", "name at least one"))
+		}
+		for j, g := range t.Gateways {
+			if _, err := route.ParseGateway(g.Address, g.Transport); err != nil {
+				fs = append(fs, conffile.Bad(fmt.Sprintf("%s.gateways[%d].address", key, j), err.Error(), "give it as gw.example.com:5060"))
+			}
+			if !p.has(g.Transport) {
+				fs = append(fs, conffile.Bad(fmt.Sprintf("%s.gateways[%d].transport", key, j), "the peer side has no "+g.Transport+" interface to reach it by", "add one to peer.interfaces"))
+			}
+		}
+	}
+	return fs
+}
+
+// has reports whether the realm has an interface for a transport.
+func (p *Peer) has(transport string) bool {
+	for _, i := range p.Interfaces {
+		if i.Transport == transport {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Core) check() []conffile.Fault {
+	var fs []conffile.Fault
+	if _, port, err := net.SplitHostPort(c.Exchange); err != nil || port == "" {
+		fs = append(fs, conffile.Bad("core.exchange", fmt.Sprintf("%q is no address:port", c.Exchange), "give it as 192.0.2.10:5070"))
+	}
+	for key, file := range map[string]string{"certificate": c.Certificate, "key": c.Key, "ca": c.CA} {
+		if file == "" {
+			fs = append(fs, conffile.Bad("core."+key, "is missing", "name the PEM file; quickstart makes one"))
+		}
+	}
+	return fs
+}
+
+// isHost reports whether s is a host name or an IP address without a port.
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return true
+	}
+	if s == "" || len(s) > 253 || strings.HasPrefix(s, ".") || strings.Contains(s, "..") {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if !isNameByte(c) && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+// isName reports whether s can name a trunk.
+func isName(s string) bool {
+	for _, c := range []byte(s) {
+		if !isNameByte(c) && c != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
+func isNameByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-'
+}

@@ -1,0 +1,254 @@
+package border
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"brickhouse/sbc/internal/media/anchor"
+	"brickhouse/sbc/internal/route"
+	"brickhouse/sbc/internal/sanitize"
+	"brickhouse/sbc/internal/topology"
+	"brickhouse/shared/b2bua"
+	"brickhouse/shared/corelink"
+	"brickhouse/shared/dialog"
+	"brickhouse/shared/sipmsg"
+	"brickhouse/shared/transaction"
+	"brickhouse/shared/transport"
+	"brickhouse/shared/verdict"
+)
+
+// resolveTimeout bounds the look-up of a gateway's name.
+const resolveTimeout = 3 * time.Second
+
+// invite starts a call: from outside to the exchange, or from the exchange to a phone or a trunk.
+func (b *Border) invite(from realmName, s *transaction.Server) verdict.Verdict {
+	if from == core {
+		return b.inviteOut(s)
+	}
+	return b.inviteIn(from, s)
+}
+
+// inviteIn calls the exchange on behalf of a remote phone or a trunk.
+func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict {
+	req := s.Request()
+	number, err := topology.User(req.Recipient)
+	if err != nil {
+		return verdict.Rejected(sip.StatusAddressIncomplete, verdict.BadURI)
+	}
+	realm, trunk := corelink.RealmAccess, ""
+	if from == peer {
+		realm = corelink.RealmPeer
+		trunk, _ = b.trunks.Load().sources.Trunk(s.Flow().Remote().Addr())
+	}
+	if b.core.current() == nil {
+		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.ExchangeUnreachable)
+	}
+	trace := sipmsg.NewTag()
+	caller := topology.Caller(req.From(), b.cfg.Domain)
+	plan := b.plan(trace, caller.URI.User, number)
+	plan.Policy = b.policies[from]
+	plan.Info.From, plan.Info.To = string(from)+trunk, string(core)
+	plan.Groups = [][]b2bua.Target{{{
+		Name: "exchange", Dial: b.core.get, Policy: b.policies[core],
+		URI: topology.Address(number, b.cfg.Domain), From: caller, To: topology.Callee(number, b.cfg.Domain),
+		Headers: b.privateHeaders(realm, trunk, s.Flow(), trace),
+	}}}
+	flow := s.Flow()
+	plan.Learn = func(res *sip.Response) { b.learn(flow, res) }
+	return b.start(s, plan, b.endpoint(from, flow), b.endpoint(core, b.core.current()))
+}
+
+// inviteOut calls a phone or a trunk on behalf of the exchange.
+func (b *Border) inviteOut(s *transaction.Server) verdict.Verdict {
+	req := s.Request()
+	trace, _ := sipmsg.Header(req, corelink.HeaderTrace)
+	if trunk, ok := sipmsg.Header(req, corelink.HeaderTrunk); ok {
+		return b.inviteTrunk(s, trunk, trace)
+	}
+	bound, ok := b.cache.Get(req.Recipient.User, b.now())
+	if !ok {
+		return verdict.Rejected(430, verdict.NotRegistered) // RFC 5626 §11.6: Flow Failed
+	}
+	callee, _ := topology.User(req.To().Address)
+	caller := topology.Caller(req.From(), b.cfg.Domain)
+	plan := b.plan(trace, caller.URI.User, callee)
+	plan.Policy = b.policies[core]
+	plan.Info.From, plan.Info.To = string(core), string(access)
+	plan.Groups = [][]b2bua.Target{{{
+		Name: bound.AOR, Flow: bound.Flow, Policy: b.policies[access],
+		URI: bound.Contact, From: caller, To: topology.Callee(callee, b.cfg.Domain),
+	}}}
+	return b.start(s, plan, b.endpoint(core, s.Flow()), b.endpoint(access, bound.Flow))
+}
+
+// inviteTrunk calls a number through a trunk's gateways, one after the other.
+func (b *Border) inviteTrunk(s *transaction.Server, name, trace string) verdict.Verdict {
+	req := s.Request()
+	number, err := topology.User(req.Recipient)
+	if err != nil {
+		return verdict.Rejected(sip.StatusAddressIncomplete, verdict.BadURI)
+	}
+	trunk, ok := b.trunks.Load().byName[name]
+	if !ok {
+		return verdict.Rejected(sip.StatusNotFound, verdict.TrunkFailed)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
+	defer cancel()
+	hops, err := trunk.Hops(ctx, b.resolver)
+	if err != nil {
+		b.log.Error("trunk has no gateway", "trunk", name, "error", err)
+		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.TrunkFailed)
+	}
+	caller := topology.Caller(req.From(), req.From().Address.Host)
+	plan := b.plan(trace, caller.URI.User, number)
+	plan.Policy = b.policies[core]
+	plan.Info.From, plan.Info.To = string(core), "trunk "+name
+	var local *transport.Flow
+	for _, h := range hops {
+		out := b.realms[peer].byNetwork(transport.Network(h.Gateway.Network))
+		if out == nil {
+			continue
+		}
+		if local == nil {
+			local = out.FlowTo(h.Addr)
+		}
+		plan.Groups = append(plan.Groups, []b2bua.Target{b.hop(trunk, h, out, number, caller)})
+	}
+	if local == nil {
+		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.TrunkFailed)
+	}
+	return b.start(s, plan, b.endpoint(core, s.Flow()), b.endpoint(peer, local))
+}
+
+// hop is one gateway's address as a target.
+func (b *Border) hop(t *route.Trunk, h route.Hop, out *transport.Interface, number string, caller dialog.Party) b2bua.Target {
+	return b2bua.Target{
+		Name: t.Name + " " + h.Addr.String(), Policy: b.policies[peer],
+		URI: topology.Address(number, t.Domain), From: caller, To: topology.Callee(number, t.Domain),
+		Dial: func(ctx context.Context) (*transport.Flow, error) {
+			if h.Gateway.Network == "udp" {
+				return out.FlowTo(h.Addr), nil
+			}
+			return out.Dial(ctx, h.Addr)
+		},
+	}
+}
+
+// plan is what every call of the border has.
+func (b *Border) plan(trace, caller, callee string) b2bua.Plan {
+	return b2bua.Plan{
+		ID: sipmsg.NewTag(), Ring: b.cfg.Limits.Ring,
+		Info: b2bua.Info{Trace: trace, Caller: caller, Callee: callee},
+	}
+}
+
+// start opens the media of a call and hands it to the engine.
+func (b *Border) start(s *transaction.Server, plan b2bua.Plan, sideA, sideB anchor.Endpoint) verdict.Verdict {
+	id := plan.ID
+	session := b.anchor.Open(id, sideA, sideB, anchor.Events{OnTimeout: func() { b.engine.End(id, verdict.MediaTimeout) }})
+	plan.Media = media{session}
+	plan.Answer = func(b2bua.Target) { session.Established() }
+	plan.End = func(e b2bua.Ending) { b.metrics.ended.Inc(e.Reason) }
+	if _, err := b.engine.Start(s, plan); err != nil {
+		session.Close()
+		return refusal(err)
+	}
+	return verdict.Passed
+}
+
+// refusal is the verdict on a call that can't start.
+func refusal(err error) verdict.Verdict {
+	switch {
+	case errors.Is(err, b2bua.ErrTooMany):
+		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.Overload)
+	case errors.Is(err, b2bua.ErrClosed):
+		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.Shutdown)
+	case errors.Is(err, b2bua.ErrMerged):
+		return verdict.Rejected(sip.StatusLoopDetected, verdict.LoopDetected)
+	}
+	return verdict.Rejected(sip.StatusBadRequest, verdict.MissingHeader)
+}
+
+// endpoint is one side's media: bound where the realm says, or where the signalling came to.
+func (b *Border) endpoint(r realmName, f *transport.Flow) anchor.Endpoint {
+	e := anchor.Endpoint{Realm: b.media[r]}
+	if f != nil {
+		e.Local, e.SecureHop = f.Local().Addr().Unmap(), f.Secure()
+	}
+	return e
+}
+
+// media joins the call engine to the anchor.
+type media struct{ s *anchor.Session }
+
+func (m media) Offer(from b2bua.Side, sdp []byte) ([]byte, error) {
+	out, err := m.s.Offer(anchor.Side(from), sdp)
+	return out, mediaError(err)
+}
+
+func (m media) Answer(from b2bua.Side, sdp []byte) ([]byte, error) {
+	out, err := m.s.Answer(anchor.Side(from), sdp)
+	return out, mediaError(err)
+}
+
+func (m media) Close() { m.s.Close() }
+
+func mediaError(err error) error {
+	var e *anchor.Error
+	if errors.As(err, &e) {
+		return &b2bua.Refusal{Code: e.Code, Reason: e.Reason}
+	}
+	return err
+}
+
+// legPolicies say how the border looks on each side, and what passes.
+func (b *Border) legPolicies() map[realmName]*b2bua.LegPolicy {
+	return map[realmName]*b2bua.LegPolicy{
+		access: {Contact: contactURI, Pass: pass(sanitize.Outward), Allow: sanitize.Allow(string(access))},
+		peer:   {Contact: contactURI, Pass: pass(sanitize.Outward), Allow: sanitize.Allow(string(peer)), Flow: b.peerFlow},
+		core: {
+			Contact: contactURI, Pass: pass(sanitize.Inward), Allow: sanitize.Allow(string(core)),
+			Flow:  func(*dialog.Dialog, *transport.Flow) *transport.Flow { return b.core.current() },
+			Roams: func(_, now *transport.Flow) bool { return b.realmOf(now) == core },
+		},
+	}
+}
+
+func pass(p sanitize.Policy) func(dst, src sip.Message) {
+	return func(dst, src sip.Message) { sanitize.Copy(dst, src, p) }
+}
+
+// contactURI is our Contact on a flow: an address and nothing else.
+func contactURI(f *transport.Flow) sip.Uri {
+	host, port := f.ViaHost()
+	u := sip.Uri{Scheme: "sip", Host: host, Port: port}
+	if n := f.Network(); n != transport.UDP {
+		u.UriParams = sip.HeaderParams{{K: "transport", V: string(n)}}
+	}
+	return u
+}
+
+// peerFlow sends requests within a call to where the carrier's Contact or Record-Route points (RFC 3261 §12.2.1.1), if
+// that is an address of a trunk of ours; otherwise over the flow that the call came by.
+func (b *Border) peerFlow(d *dialog.Dialog, last *transport.Flow) *transport.Flow {
+	next := d.Target
+	if len(d.Routes) > 0 {
+		next = d.Routes[0]
+	}
+	addr, err := netip.ParseAddr(next.Host)
+	if err != nil || last.Reliable() {
+		return last
+	}
+	port := next.Port
+	if port == 0 {
+		port = route.DefaultPort
+	}
+	if _, ok := b.trunks.Load().sources.Trunk(addr); !ok {
+		return last
+	}
+	return last.Interface().FlowTo(netip.AddrPortFrom(addr, uint16(port)))
+}

@@ -1,0 +1,115 @@
+package border
+
+import (
+	"net/netip"
+
+	"github.com/emiago/sipgo/sip"
+
+	"brickhouse/sbc/internal/guard"
+	"brickhouse/shared/transport"
+	"brickhouse/shared/verdict"
+)
+
+// realmName is one side of the border.
+type realmName string
+
+const (
+	access realmName = "access" // remote phones
+	peer   realmName = "peer"   // trunks
+	core   realmName = "core"   // the exchange
+)
+
+// realm is one side of the border with its sockets. It is the transport.Handler of all of them.
+type realm struct {
+	b          *Border
+	name       realmName
+	certs      *transport.Certificates // nil where nothing listens for TLS
+	interfaces []*transport.Interface
+}
+
+// Accept asks the guard about a source before anything of it is read. A registered phone's datagrams are not held up by
+// a hold on its address and port, which anybody can earn in its name.
+func (r *realm) Accept(i *transport.Interface, remote netip.AddrPort) verdict.Verdict {
+	if r.name == core {
+		return verdict.Passed
+	}
+	if i.Network() != transport.UDP {
+		return r.b.guard.Admit(remote.Addr())
+	}
+	v := r.b.guard.AdmitDatagram(remote)
+	if v.Reason == verdict.SourceHeld {
+		if _, ok := r.b.cache.Registered(i.FlowTo(remote).ID(), r.b.now()); ok {
+			return r.b.guard.Admit(remote.Addr())
+		}
+	}
+	return v
+}
+
+// Closed forgets what hung on a connection.
+func (r *realm) Closed(f *transport.Flow, why verdict.Reason) {
+	r.b.log.Debug("connection ended", "realm", r.name, "flow", f.String(), "reason", why)
+	r.b.tx.FlowClosed(f, why)
+	switch r.name {
+	case core:
+		r.b.core.closed(f)
+	case access:
+		r.b.cache.RemoveFlow(f.ID())
+	}
+}
+
+// Dropped counts what never became a message or a connection.
+func (r *realm) Dropped(i *transport.Interface, remote netip.AddrPort, why verdict.Reason, _ []byte) {
+	r.b.metrics.refused.Inc(why)
+	r.b.log.Debug("dropped", "realm", r.name, "remote", remote.String(), "reason", why)
+}
+
+// to returns the flow to an address outside: over a socket of that network.
+func (r *realm) byNetwork(n transport.Network) *transport.Interface {
+	for _, i := range r.interfaces {
+		if i.Network() == n {
+			return i
+		}
+	}
+	return nil
+}
+
+// flow returns the live flow with that ID.
+func (r *realm) flow(id string) (*transport.Flow, bool) {
+	for _, i := range r.interfaces {
+		if f, ok := i.Flow(id); ok {
+			return f, true
+		}
+	}
+	return nil, false
+}
+
+// disconnect closes every connection that comes from a source which has just been banned.
+func (r *realm) disconnect(src netip.Addr, why verdict.Reason) {
+	for _, i := range r.interfaces {
+		for _, f := range i.Flows() {
+			if f.Remote().Addr().Unmap() == src.Unmap() {
+				f.Close(why)
+			}
+		}
+	}
+}
+
+// offence tells the guard what a source did. verified says that this very message proves where it comes from.
+func (r *realm) offence(f *transport.Flow, verified bool, why verdict.Reason, aor, detail string) {
+	if r.name == core {
+		return
+	}
+	r.b.guard.Offence(guard.Offence{
+		Source: f.Remote(), Verified: verified, Reason: why, AOR: aor, Detail: detail,
+		Interface: f.Interface().Name(), At: r.b.now(),
+	})
+	if v := r.b.guard.Admit(f.Remote().Addr()); !v.OK() {
+		r.disconnect(f.Remote().Addr(), v.Reason)
+	}
+}
+
+// isRequest returns msg as a request, or nil.
+func isRequest(msg sip.Message) *sip.Request {
+	req, _ := msg.(*sip.Request)
+	return req
+}

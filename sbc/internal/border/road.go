@@ -1,0 +1,182 @@
+package border
+
+import (
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+
+	"brickhouse/sbc/internal/sanitize"
+	"brickhouse/shared/sipmsg"
+	"brickhouse/shared/transaction"
+	"brickhouse/shared/transport"
+	"brickhouse/shared/verdict"
+)
+
+// The road of a message, in the order in which it is looked at: cheap before costly, stranger before friend. The kernel
+// filter stands before all of it (package guard).
+//
+//	Accept    a source that is banned or on hold goes no further                         realm.go
+//	Raw       size, form and counts of the bytes                                         here
+//	Message   form of the parsed message, who sent it, may it be here                    here
+//	Request   a request within a call goes to its call; REGISTER, INVITE, OPTIONS        here
+//	            register.go │ invite.go
+//
+// Up to and including Message nothing is kept of a stranger: no transaction, no dialog.
+
+// Raw screens the bytes of one message before the parser sees them.
+func (r *realm) Raw(f *transport.Flow, data []byte) verdict.Verdict {
+	return sanitize.Raw(data, !f.Reliable())
+}
+
+// Message screens a parsed message and hands what may go on to its transaction.
+func (r *realm) Message(f *transport.Flow, msg sip.Message) {
+	if v := r.screen(f, msg); !v.OK() {
+		r.refuse(f, msg, v)
+		return
+	}
+	r.b.tx.Message(f, msg)
+}
+
+// screen decides whether a message goes on.
+func (r *realm) screen(f *transport.Flow, msg sip.Message) verdict.Verdict {
+	if v := r.Accept(f.Interface(), f.Remote()); !v.OK() {
+		return v // banned since the connection was made
+	}
+	if v := sanitize.Message(string(r.name), msg); !v.OK() {
+		return v
+	}
+	req := isRequest(msg)
+	if req == nil {
+		return verdict.Passed // a response that answers nothing of ours ends in Stray
+	}
+	if r.name == peer {
+		if _, known := r.b.trunks.Load().sources.Trunk(f.Remote().Addr()); !known {
+			return verdict.Dropped(verdict.UnknownPeer)
+		}
+	}
+	if r.name == access && !inDialog(req) && !r.b.serves(req.Recipient.Host) {
+		return verdict.Dropped(verdict.UnknownDomain) // silence is the only answer that tells a scanner nothing
+	}
+	return verdict.Passed
+}
+
+// refuse ends a message that may not go on: with an answer where the verdict has one, and without keeping anything.
+func (r *realm) refuse(f *transport.Flow, msg sip.Message, v verdict.Verdict) {
+	r.b.metrics.refused.Inc(v.Reason)
+	r.b.log.Debug("message refused", "realm", r.name, "flow", f.String(), "verdict", v.String())
+	req := isRequest(msg)
+	if sanitize.Malformed(v.Reason) {
+		r.offence(f, f.Reliable(), verdict.MalformedMessage, "", string(v.Reason))
+	}
+	if v.Action != verdict.Reject || req == nil || req.IsAck() {
+		return
+	}
+	res := sipmsg.Response(req, v.Code, "", sipmsg.NewTag())
+	sanitize.Explain(res, string(r.name), v)
+	if err := f.Send(sipmsg.Bytes(res)); err != nil {
+		r.b.log.Debug("refusing a message", "error", err)
+	}
+}
+
+// Unparsed takes what was refused before it was a message.
+func (r *realm) Unparsed(f *transport.Flow, data []byte, v verdict.Verdict) {
+	r.b.metrics.refused.Inc(v.Reason)
+	r.b.log.Debug("bytes refused", "realm", r.name, "flow", f.String(), "verdict", v.String())
+	r.offence(f, f.Reliable(), verdict.MalformedMessage, "", string(v.Reason))
+	if v.Action != verdict.Reject {
+		return
+	}
+	if reply, ok := sanitize.StatelessReply(data, v); ok {
+		if err := f.Send(reply); err != nil {
+			r.b.log.Debug("refusing bytes", "error", err)
+		}
+	}
+}
+
+// Request takes a new request that came through the screen (transaction.User).
+func (b *Border) Request(s *transaction.Server) {
+	if v := b.road(s); !v.OK() {
+		b.refuseServer(s, v)
+	}
+}
+
+// road is where a request turns off.
+func (b *Border) road(s *transaction.Server) verdict.Verdict {
+	req, from := s.Request(), b.realmOf(s.Flow())
+	switch {
+	case inDialog(req):
+		if b.engine.Request(s) {
+			return verdict.Passed
+		}
+		return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog)
+	case req.Method == sip.REGISTER && from == access:
+		return b.register(s)
+	case req.Method == sip.INVITE:
+		return b.invite(from, s)
+	case req.Method == sip.OPTIONS:
+		return b.options(from, s)
+	case req.Method == sip.CANCEL, req.Method == sip.BYE:
+		return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog)
+	}
+	return verdict.Rejected(sip.StatusMethodNotAllowed, verdict.MethodNotAllowed)
+}
+
+// Ack takes the ACK for a 2xx (transaction.User).
+func (b *Border) Ack(f *transport.Flow, req *sip.Request) {
+	if !b.engine.Ack(f, req) {
+		b.metrics.refused.Inc(verdict.StrayACK)
+	}
+}
+
+// Stray takes a response that belongs to no transaction (transaction.User).
+func (b *Border) Stray(f *transport.Flow, res *sip.Response) {
+	if !b.engine.Stray(res) {
+		b.metrics.refused.Inc(verdict.StrayResponse)
+	}
+}
+
+// options answers a ping (RFC 3261 §11.2).
+func (b *Border) options(from realmName, s *transaction.Server) verdict.Verdict {
+	res := sipmsg.Response(s.Request(), sip.StatusOK, "", sipmsg.NewTag())
+	res.AppendHeader(sip.NewHeader("Allow", sanitize.Allow(string(from))))
+	res.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
+	res.SetBody(nil)
+	if err := s.Respond(res); err != nil {
+		b.log.Debug("answering an OPTIONS", "error", err)
+	}
+	return verdict.Passed
+}
+
+// refuseServer answers a request that has a transaction.
+func (b *Border) refuseServer(s *transaction.Server, v verdict.Verdict) {
+	realm := string(b.realmOf(s.Flow()))
+	b.metrics.refused.Inc(v.Reason)
+	if v.Action != verdict.Reject {
+		v = verdict.Rejected(sip.StatusForbidden, v.Reason)
+	}
+	res := sipmsg.Response(s.Request(), v.Code, "", sipmsg.NewTag())
+	sanitize.Explain(res, realm, v)
+	if v.Code == sip.StatusServiceUnavailable {
+		res.AppendHeader(sip.NewHeader("Retry-After", retryAfterCore))
+	}
+	res.SetBody(nil)
+	if err := s.Respond(res); err != nil {
+		b.log.Debug("refusing a request", "error", err)
+	}
+}
+
+// inDialog reports whether a request belongs to a dialog: only then To has a tag (RFC 3261 §12.2.1.1).
+func inDialog(req *sip.Request) bool {
+	to := req.To()
+	if to == nil {
+		return false
+	}
+	tag, _ := to.Params.Get("tag")
+	return tag != ""
+}
+
+// serves reports whether host is a domain of ours.
+func (b *Border) serves(host string) bool {
+	host = strings.Trim(strings.ToLower(host), "[]")
+	return b.domains[host]
+}

@@ -1,0 +1,70 @@
+// Sbc is the session border controller: it stands between the Internet and the exchange. README.md tells how to use it.
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+
+	"brickhouse/sbc/internal/admin"
+	"brickhouse/sbc/internal/border"
+	"brickhouse/sbc/internal/quickstart"
+	"brickhouse/shared/command"
+	"brickhouse/shared/conffile"
+	"brickhouse/shared/control"
+	"brickhouse/shared/telemetry"
+)
+
+// version is stamped by the build.
+var version string
+
+func main() {
+	d := border.Default()
+	p := command.Program{
+		Name: "sbc", Short: "The border: session border controller with a kernel ban filter", Version: version,
+		Config: "/etc/brickhouse/sbc.yaml",
+		Serve:  serve, Check: check,
+		Describe: func(w io.Writer) error { return conffile.Describe(w, d) },
+		Commands: append(admin.Commands(d.Control), quickstart.Command()),
+	}
+	os.Exit(command.Run(context.Background(), p, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// load reads the configuration.
+func load(path string) (border.Config, error) {
+	cfg := border.Default()
+	err := conffile.Load(path, &cfg)
+	return cfg, err
+}
+
+func check(_ context.Context, path string) error {
+	cfg, err := load(path)
+	if err != nil {
+		return err
+	}
+	return command.Bad(border.Check(&cfg))
+}
+
+func serve(ctx context.Context, path string) error {
+	cfg, err := load(path)
+	if err != nil {
+		return err
+	}
+	s := command.Service{Name: "sbc", Version: version, Log: cfg.Log, Metrics: cfg.Metrics, Control: cfg.Control}
+	s.Build = func(_ context.Context, log *slog.Logger, m *telemetry.Metrics, a *control.Server) (command.Core, error) {
+		b, err := border.New(cfg, log, m)
+		if err != nil {
+			return nil, command.Bad(err)
+		}
+		admin.Routes(a, b)
+		return b, nil
+	}
+	return command.Serve(ctx, s, func(_ context.Context, core command.Core, _ *slog.Logger) error {
+		cfg, err := load(path)
+		if err != nil {
+			return err
+		}
+		return core.(*border.Border).Reload(cfg)
+	})
+}

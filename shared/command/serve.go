@@ -1,0 +1,94 @@
+package command
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"brickhouse/shared/control"
+	"brickhouse/shared/lifecycle"
+	"brickhouse/shared/telemetry"
+)
+
+// Service is what a program runs, as Serve sees it.
+type Service struct {
+	Name    string
+	Version string
+	Log     telemetry.LogConfig
+	Metrics telemetry.MetricsConfig
+	Control string // path of the admin socket
+
+	// Build makes the program's core; it has bound its sockets when it returns. run serves until its context ends.
+	Build func(ctx context.Context, log *slog.Logger, m *telemetry.Metrics, admin *control.Server) (Core, error)
+}
+
+// Core is the running part of a program.
+type Core interface {
+	Run(ctx context.Context)
+	Close()
+}
+
+// Serve runs a service until a signal or a failure: log, core, admin socket, metrics, in this order; and back. reload is
+// called on SIGHUP, after everything runs.
+func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core Core, log *slog.Logger) error) error {
+	log, sampler := telemetry.NewLogger(os.Stderr, s.Log, time.Now)
+	log = log.With("program", s.Name)
+	var (
+		err     error
+		core    Core
+		admin   = control.NewServer(log)
+		metrics = telemetry.NewMetrics(s.Name, s.Version)
+		scrape  *telemetry.MetricsServer
+	)
+	admin.HandleHTTP("GET /metrics", metrics.Handler())
+	admin.Handle("GET /version", func(*http.Request) (any, error) { return map[string]string{"version": s.Version}, nil })
+	running, stop := context.WithCancel(context.Background())
+	defer stop()
+	r := lifecycle.New(log, lifecycle.NewNotifier(os.Getenv))
+	r.Add(
+		lifecycle.Component{
+			Name: s.Name, StartDeadline: startDeadline,
+			Start: func(ctx context.Context) error {
+				if core, err = s.Build(ctx, log, metrics, admin); err != nil {
+					return err
+				}
+				go core.Run(running)
+				if sampler != nil {
+					go sampler.Run(running)
+				}
+				return nil
+			},
+			Stop:   func(context.Context) error { core.Close(); return nil },
+			Reload: func(ctx context.Context) error { return reload(ctx, core, log) },
+		},
+		lifecycle.Component{
+			Name:  "admin socket",
+			Start: func(context.Context) error { return admin.Listen(s.Control) },
+			Stop:  admin.Close,
+		},
+		lifecycle.Component{
+			Name: "metrics",
+			Start: func(context.Context) error {
+				if s.Metrics.Listen != (netip.AddrPort{}) {
+					scrape, err = metrics.Listen(s.Metrics.Listen, log)
+				}
+				return err
+			},
+			Stop: func(ctx context.Context) error {
+				if scrape == nil {
+					return nil
+				}
+				return scrape.Close(ctx)
+			},
+		},
+	)
+	signals, giveBack := lifecycle.Signals()
+	defer giveBack()
+	return r.Run(ctx, signals)
+}
+
+// startDeadline is how long a program may wait for what it needs from elsewhere, such as a Vault server.
+const startDeadline = 10 * time.Minute
