@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -49,9 +50,12 @@ func encodeWAV(pcm []int16) []byte {
 }
 
 // decodeWAV reads mono 16-bit samples at 8,000 Hz. A recording that still runs has no length in its header yet, so what
-// follows the data chunk's header counts, whatever the length says.
+// follows the data chunk's header counts, whatever the length says; linphone's has 44 zeros for a header until its end.
 func decodeWAV(b []byte) ([]int16, error) {
 	le := binary.LittleEndian
+	if len(b) >= 44 && bytes.Count(b[:44], []byte{0}) == 44 {
+		return samples(b[44:]), nil
+	}
 	if len(b) < 12 || string(b[:4]) != "RIFF" || string(b[8:12]) != "WAVE" {
 		return nil, errors.New("not a WAV file")
 	}
@@ -60,11 +64,7 @@ func decodeWAV(b []byte) ([]int16, error) {
 		b = b[8:]
 		switch id {
 		case "data":
-			pcm := make([]int16, len(b)/2)
-			for i := range pcm {
-				pcm[i] = int16(le.Uint16(b[2*i:]))
-			}
-			return pcm, nil
+			return samples(b), nil
 		case "fmt ":
 			if size < 16 || len(b) < 16 {
 				return nil, errors.New("WAV format chunk too short")
@@ -79,6 +79,14 @@ func decodeWAV(b []byte) ([]int16, error) {
 		b = b[size:]
 	}
 	return nil, errors.New("WAV without a data chunk")
+}
+
+func samples(b []byte) []int16 {
+	pcm := make([]int16, len(b)/2)
+	for i := range pcm {
+		pcm[i] = int16(binary.LittleEndian.Uint16(b[2*i:]))
+	}
+	return pcm
 }
 
 // ear is what a phone hears: the files it records into, which may grow and become more.

@@ -14,7 +14,8 @@ import (
 	"brickhouse/shared/tone"
 )
 
-// Baresip is Debian's baresip 1.0.0: MD5 digest, UDP, TCP and TLS, RTP or SDES-SRTP.
+// Baresip is Debian's baresip 1.0.0: MD5 digest, UDP, TCP and TLS, RTP or SDES-SRTP. It does not check the server's
+// certificate, whatever its configuration says; linphone does.
 type Baresip struct {
 	acc  Account
 	host *Host
