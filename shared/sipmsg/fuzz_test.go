@@ -69,6 +69,7 @@ func FuzzWrite(f *testing.F) {
 		f.Add(s, i*i*i, i%2 == 0)
 	}
 	f.Fuzz(func(t *testing.T, v string, num int, response bool) {
+		v = v[:min(len(v), 2000)] // the second reader is slow
 		out := Bytes(nastyMessage(v, num, response))
 		if err := strictRead(out); err != nil {
 			t.Fatalf("%v\n%s", err, out)

@@ -61,10 +61,13 @@ func unsupported(realm string, req *sip.Request) []string {
 	var out []string
 	for _, name := range []string{"Require", "Proxy-Require"} {
 		for _, tag := range sipmsg.Headers(req, name) {
-			if !extensions(realm, req.Method)[strings.ToLower(tag)] && len(out) < maxTokens && isToken(tag) {
-				out = append(out, tag)
-			} else if !isToken(tag) {
+			switch {
+			case len(out) == maxTokens:
+				return out
+			case !isToken(tag):
 				out = append(out, "invalid")
+			case !extensions(realm, req.Method)[strings.ToLower(tag)]:
+				out = append(out, tag)
 			}
 		}
 	}
