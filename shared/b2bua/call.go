@@ -1,6 +1,7 @@
 package b2bua
 
 import (
+	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -143,7 +144,11 @@ func (c *Call) finish(e Ending) {
 	if c.plan.End != nil {
 		c.plan.End(e)
 	}
-	c.log.Info("call ended", "code", e.Code, "reason", e.Reason, "by", e.By, "answered", !e.Answered.IsZero())
+	level := slog.LevelInfo
+	if e.Reason == verdict.Challenged {
+		level = slog.LevelDebug // the caller comes again with credentials: that is the attempt
+	}
+	c.log.Log(context.Background(), level, "call ended", "code", e.Code, "reason", e.Reason, "by", e.By, "answered", !e.Answered.IsZero())
 }
 
 // settle forgets the call once no leg needs it any more.

@@ -3,6 +3,7 @@
 package listen
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net/netip"
@@ -97,6 +98,13 @@ func Certificates(realm string, list []Interface, id Identity) (*transport.Certi
 		return certs, nil
 	}
 	return nil, nil
+}
+
+// Serve starts reading from interfaces, which goes on until Close.
+func Serve(list []*transport.Interface) {
+	for _, i := range list {
+		go i.Serve(context.Background()) //nolint:errcheck // returns nil once Close is called
+	}
 }
 
 // Close closes interfaces.

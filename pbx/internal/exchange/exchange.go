@@ -90,6 +90,8 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, m *telemetry.Metrics
 		return nil, err
 	}
 	x.gauges(m)
+	listen.Serve(x.core)
+	listen.Serve(x.phones)
 	return x, nil
 }
 

@@ -85,6 +85,8 @@ func New(cfg Config, log *slog.Logger, m *telemetry.Metrics) (*Border, error) {
 		return nil, err
 	}
 	b.gauges(m)
+	listen.Serve(b.realms[access].interfaces)
+	listen.Serve(b.realms[peer].interfaces)
 	return b, nil
 }
 

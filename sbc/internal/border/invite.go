@@ -209,7 +209,7 @@ func mediaError(err error) error {
 func (b *Border) legPolicies() map[realmName]*b2bua.LegPolicy {
 	return map[realmName]*b2bua.LegPolicy{
 		access: {Contact: contactURI, Pass: pass(sanitize.Outward), Allow: sanitize.Allow(string(access))},
-		peer:   {Contact: contactURI, Pass: pass(sanitize.Outward), Allow: sanitize.Allow(string(peer)), Flow: b.peerFlow},
+		peer:   {Contact: contactURI, Pass: pass(sanitize.ToTrunk), Allow: sanitize.Allow(string(peer)), Flow: b.peerFlow},
 		core: {
 			Contact: contactURI, Pass: pass(sanitize.Inward), Allow: sanitize.Allow(string(core)),
 			Flow:  func(*dialog.Dialog, *transport.Flow) *transport.Flow { return b.core.current() },

@@ -10,6 +10,7 @@ import (
 	"brickhouse/sbc/internal/sanitize"
 	"brickhouse/sbc/internal/topology"
 	"brickhouse/shared/corelink"
+	"brickhouse/shared/dialog"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/transaction"
 	"brickhouse/shared/transport"
@@ -94,7 +95,10 @@ func (r *registration) build(link *transport.Flow) (*sip.Request, verdict.Verdic
 	out := sip.NewRequest(sip.REGISTER, sip.Uri{Scheme: "sip", Host: domain})
 	// The same phone's next REGISTER has the same names inside, so that the exchange can order them (RFC 3261 §10.3).
 	callID := sip.CallIDHeader(r.b.derive("call-id", in.CallID().Value(), r.flow.Remote().Addr().String()))
-	hops := sip.MaxForwardsHeader(70)
+	hops := sip.MaxForwardsHeader(dialog.MaxForwards)
+	if h := in.MaxForwards(); h != nil && h.Val() > 0 {
+		hops = min(hops, *h) - 1 // loops end although each message is new
+	}
 	out.AppendHeader(&hops)
 	out.AppendHeader(&sip.FromHeader{Address: topology.Address(from, domain), Params: sip.HeaderParams{{K: "tag", V: r.b.derive("tag", tag)[:20]}}})
 	out.AppendHeader(&sip.ToHeader{Address: topology.Address(to, domain)})

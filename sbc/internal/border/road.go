@@ -71,8 +71,7 @@ func (r *realm) refuse(f *transport.Flow, msg sip.Message, v verdict.Verdict) {
 	if v.Action != verdict.Reject || req == nil || req.IsAck() {
 		return
 	}
-	res := sipmsg.Response(req, v.Code, "", sipmsg.NewTag())
-	sanitize.Explain(res, string(r.name), v)
+	res := sanitize.Refusal(req, string(r.name), v)
 	if err := f.Send(sipmsg.Bytes(res)); err != nil {
 		r.b.log.Debug("refusing a message", "error", err)
 	}
@@ -154,8 +153,7 @@ func (b *Border) refuseServer(s *transaction.Server, v verdict.Verdict) {
 	if v.Action != verdict.Reject {
 		v = verdict.Rejected(sip.StatusForbidden, v.Reason)
 	}
-	res := sipmsg.Response(s.Request(), v.Code, "", sipmsg.NewTag())
-	sanitize.Explain(res, realm, v)
+	res := sanitize.Refusal(s.Request(), realm, v)
 	if v.Code == sip.StatusServiceUnavailable {
 		res.AppendHeader(sip.NewHeader("Retry-After", retryAfterCore))
 	}
