@@ -97,12 +97,11 @@ func (s *vaultStore) useAppRole(ctx context.Context) (tokenState, error) {
 	res, err := s.client.Logical().WriteWithContext(ctx, "auth/"+s.cfg.AppRoleMount+"/login",
 		map[string]any{"role_id": s.cfg.RoleID, "secret_id": secretID})
 	if err != nil {
-		err = s.classify(err)
-		if e, ok := errors.AsType[*Error](err); ok && e.Kind != ErrUnavailable && isRefusal(e) {
+		if loginRefused(err) {
 			return tokenState{}, &Error{s.where(), "the AppRole login is refused",
 				"check role_id, the SecretID in " + s.cfg.SecretIDFile + " and the mount " + s.cfg.AppRoleMount, ErrDenied}
 		}
-		return tokenState{}, err
+		return tokenState{}, s.classify(err)
 	}
 	if res == nil || res.Auth == nil || res.Auth.ClientToken == "" {
 		return tokenState{}, &Error{s.where(), "the AppRole login gives no token", "check the mount " + s.cfg.AppRoleMount, nil}
@@ -111,9 +110,10 @@ func (s *vaultStore) useAppRole(ctx context.Context) (tokenState, error) {
 	return tokenState{ttl: time.Duration(res.Auth.LeaseDuration) * time.Second, renewable: res.Auth.Renewable}, nil
 }
 
-// isRefusal tells an answer of the server from a fault of the connection's certificate.
-func isRefusal(e *Error) bool {
-	return e.Kind == ErrDenied || strings.HasPrefix(e.Problem, "refused the request")
+// loginRefused tells a refused login from a server that can't answer. Some versions refuse with status 500.
+func loginRefused(err error) bool {
+	re, ok := errors.AsType[*vaultapi.ResponseError](err)
+	return ok && (re.StatusCode < 429 || re.StatusCode == 500 && (mentions(re, "invalid secret id") || mentions(re, "invalid role")))
 }
 
 // readLine reads a secret of one line from a file that is closed to others.
