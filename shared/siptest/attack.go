@@ -32,6 +32,7 @@ type Outcome string
 const (
 	LetIn        Outcome = "let-in"        // 2xx: the password was right
 	Denied       Outcome = "denied"        // a final response that is no success
+	CutOff       Outcome = "cut-off"       // challenged, but not answered any more after the password
 	NoConnection Outcome = "no-connection" // connecting or the TLS handshake failed, or the connection was ended at once
 	NoAnswer     Outcome = "no-answer"     // nothing came back in time
 )
@@ -52,7 +53,7 @@ func (t Try) String() string {
 	return fmt.Sprintf("try %d: %s %v after %d ms", t.N, t.Outcome, t.Codes, t.Took.Milliseconds())
 }
 
-// Locked reports whether a try was shut out rather than answered.
+// Locked reports whether a try was shut out from the beginning.
 func (t Try) Locked() bool { return t.Outcome == NoConnection || t.Outcome == NoAnswer }
 
 // Run does the tries one after the other. It returns what came of each and every message; the error is about the attack's own
@@ -118,6 +119,8 @@ func (a Attack) try(ctx context.Context, n int) (Try, []ladder.Message, error) {
 		t.Outcome = LetIn
 	case err == nil:
 		t.Outcome = Denied
+	case len(t.Codes) > 0:
+		t.Outcome = CutOff
 	case errors.Is(err, ErrNoConnection) || errors.Is(err, ErrConnection):
 		t.Outcome = NoConnection
 	default:

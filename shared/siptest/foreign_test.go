@@ -239,7 +239,7 @@ func TestKamailio(t *testing.T) {
 				t.Errorf("unregistered: %v", err)
 			}
 			faultless(t, alice, bob)
-			tries, _, err := Attack{Config: Config{User: "bob", Domain: "lab.test", Server: server, Bind: netip.MustParseAddr("127.0.0.66")},
+			tries, _, err := Attack{Config: Config{User: "bob", Domain: "lab.test", Server: server, Bind: netip.MustParseAddr("127.77.0.66")},
 				Tries: 2}.Run(ctx)
 			must(t, err)
 			if tries[1].Outcome != Denied {

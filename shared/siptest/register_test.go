@@ -170,7 +170,7 @@ func TestRequestsAreRepeatedOverUDP(t *testing.T) {
 
 func TestAttackIsDenied(t *testing.T) {
 	r := newRegistrar(t, challenging(MD5))
-	a := Attack{Config: Config{User: "alice", Server: r.addr(), Bind: netip.MustParseAddr("127.0.0.66")}, Tries: 3,
+	a := Attack{Config: Config{User: "alice", Server: r.addr(), Bind: netip.MustParseAddr("127.77.0.66")}, Tries: 3,
 		Password: func(n int) string { return []string{"a", "b", "secret"}[n-1] }}
 	tries, msgs, err := a.Run(within(t))
 	must(t, err)
@@ -180,7 +180,7 @@ func TestAttackIsDenied(t *testing.T) {
 	if fmt.Sprint(tries[0].Codes) != "[401 401]" {
 		t.Errorf("codes %v", tries[0].Codes)
 	}
-	if len(msgs) != 12 || msgs[0].Local.Addr() != netip.MustParseAddr("127.0.0.66") {
+	if len(msgs) != 12 || msgs[0].Local.Addr() != netip.MustParseAddr("127.77.0.66") {
 		t.Errorf("%d messages from %v", len(msgs), msgs[0].Local)
 	}
 	a.Users = func(n int) string { return fmt.Sprintf("user%d", n) }
@@ -198,6 +198,18 @@ func TestAttackIsShutOut(t *testing.T) {
 	tries, msgs, err := a.Run(within(t))
 	must(t, err)
 	if tries[0].Outcome != NoAnswer || !tries[0].Locked() || !strings.Contains(msgs[0].Text, "Authorization: Digest") {
+		t.Errorf("%v", tries)
+	}
+	half := newRegistrar(t, func(n int, m *Message) (int, []field) {
+		if n > 1 {
+			return 0, nil
+		}
+		return 401, []field{{"WWW-Authenticate", challenge{realm: "r", nonce: "n", algorithm: MD5}.header()}}
+	})
+	a.Config.Server, a.Blind = half.addr(), false
+	tries, _, err = a.Run(within(t))
+	must(t, err)
+	if tries[0].Outcome != CutOff || tries[0].Locked() {
 		t.Errorf("%v", tries)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

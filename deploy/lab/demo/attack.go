@@ -38,6 +38,8 @@ func describe(t siptest.Try) string {
 	switch t.Outcome {
 	case siptest.Denied:
 		return fmt.Sprintf("try %d: wrong password, answered %d", t.N, t.Codes[len(t.Codes)-1])
+	case siptest.CutOff:
+		return fmt.Sprintf("try %d: wrong password, and the line goes dead", t.N)
 	case siptest.LetIn:
 		return fmt.Sprintf("try %d: let in", t.N)
 	case siptest.NoConnection:
@@ -53,13 +55,13 @@ func (d *demo) judge(tries []siptest.Try) error {
 		if t.Outcome == siptest.LetIn {
 			return fmt.Errorf("try %d of the attacker was let in with a random password", t.N)
 		}
-		if t.Outcome == siptest.Denied {
+		if t.Outcome == siptest.Denied || t.Outcome == siptest.CutOff {
 			answered++
 		}
 	}
 	switch {
 	case len(tries) == 0 || !tries[len(tries)-1].Locked():
-		return fmt.Errorf("the attacker was answered %d times and is still answered", answered)
+		return fmt.Errorf("the attacker tried %d wrong passwords and is not shut out", answered)
 	case answered == 0:
 		return fmt.Errorf("the attacker got no answer at all, not even the first time: %v", tries[0].Err)
 	}

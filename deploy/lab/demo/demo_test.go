@@ -88,6 +88,7 @@ func TestJudge(t *testing.T) {
 	denied := siptest.Try{Outcome: siptest.Denied, Codes: []int{401, 401}}
 	refused := siptest.Try{Outcome: siptest.NoConnection, Err: siptest.ErrNoConnection}
 	silent := siptest.Try{Outcome: siptest.NoAnswer, Err: siptest.ErrTimeout}
+	cut := siptest.Try{Outcome: siptest.CutOff, Codes: []int{401}, Err: siptest.ErrConnection}
 	in := siptest.Try{Outcome: siptest.LetIn, Codes: []int{401, 200}}
 	for _, tt := range []struct {
 		name  string
@@ -96,8 +97,10 @@ func TestJudge(t *testing.T) {
 	}{
 		{"dropped at the sixth", []siptest.Try{denied, denied, denied, denied, denied, silent}, ""},
 		{"refused at the second", []siptest.Try{denied, refused}, ""},
-		{"never banned", []siptest.Try{denied, denied, denied}, "still answered"},
-		{"no tries", nil, "still answered"},
+		{"cut off in the fifth", []siptest.Try{denied, denied, denied, denied, cut, silent}, ""},
+		{"cut off, but not shut out", []siptest.Try{denied, cut}, "not shut out"},
+		{"never banned", []siptest.Try{denied, denied, denied}, "not shut out"},
+		{"no tries", nil, "not shut out"},
 		{"never answered", []siptest.Try{refused}, "not even the first time"},
 		{"let in", []siptest.Try{denied, in, refused}, "let in"},
 	} {
@@ -107,7 +110,7 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.fault)
 		}
 	}
-	for want, try := range map[string]siptest.Try{"answered 401": denied, "no connection": refused, "no answer": silent, "let in": in} {
+	for want, try := range map[string]siptest.Try{"answered 401": denied, "no connection": refused, "no answer": silent, "let in": in, "goes dead": cut} {
 		if got := describe(try); !strings.Contains(got, want) {
 			t.Errorf("%q lacks %q", got, want)
 		}

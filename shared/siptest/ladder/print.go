@@ -174,9 +174,6 @@ func label(m Message) string {
 		return printable(rest) + body
 	}
 	method, _, _ := strings.Cut(m.FirstLine, " ")
-	if m.Header("Authorization") != "" || m.Header("Proxy-Authorization") != "" {
-		method += " +auth"
-	}
 	return printable(method) + body
 }
 
@@ -263,13 +260,13 @@ func (d *drawing) arrow(w *bufio.Writer, a arrow, since time.Duration) {
 		row[lo+1] = d.left
 	}
 	// The label stands in the middle of the first gap, so that it hides no line that the arrow crosses.
-	room := d.at[1] - d.at[0] - 6
+	room := d.at[1] - d.at[0] - 4 // one shaft on each side and the head
 	text := " " + cutTo(a.label, room-2, d.cut) + " "
 	left := lo
 	if a.to < a.from {
 		left = d.at[a.from-1]
 	}
-	put(row, left+3+(room-utf8.RuneCountInString(text))/2, text)
+	put(row, left+2+(room-utf8.RuneCountInString(text))/2, text)
 	emit(w, row)
 }
 
