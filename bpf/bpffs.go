@@ -1,9 +1,7 @@
 package bpf
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -12,10 +10,7 @@ import (
 // mountBPFFS makes sure that a BPF file system is mounted at dir. The note tells when what is pinned there will not last.
 func mountBPFFS(dir string) (note string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		if errors.Is(err, fs.ErrPermission) {
-			return "", fmt.Errorf("BPF file system %s: %w", dir, ErrNotPermitted)
-		}
-		return "", fmt.Errorf("BPF file system: %w", err)
+		return "", fmt.Errorf("BPF file system: %w", permitted(err))
 	}
 	ok, err := isBPFFS(dir)
 	if err != nil {
@@ -23,11 +18,8 @@ func mountBPFFS(dir string) (note string, err error) {
 	}
 	if !ok {
 		err := unix.Mount("bpf", dir, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700")
-		if errors.Is(err, unix.EPERM) {
-			return "", fmt.Errorf("mounting a BPF file system at %s: %w", dir, ErrNotPermitted)
-		}
 		if err != nil {
-			return "", fmt.Errorf("mounting a BPF file system at %s: %w; mount -t bpf bpf %s would show why", dir, err, dir)
+			return "", fmt.Errorf("mounting a BPF file system at %s: %w", dir, permitted(err))
 		}
 		if privateMounts() {
 			note = fmt.Sprintf("the BPF file system at %s is in a mount namespace of its own and ends with it, and all bans with it; "+
@@ -40,7 +32,7 @@ func mountBPFFS(dir string) (note string, err error) {
 func isBPFFS(dir string) (bool, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return false, fmt.Errorf("looking at %s: %w", dir, err)
+		return false, fmt.Errorf("BPF file system at %s: %w", dir, permitted(err))
 	}
 	return st.Type == unix.BPF_FS_MAGIC, nil
 }

@@ -92,8 +92,14 @@ func Load(o Options) (_ *Filter, err error) {
 	return f, nil
 }
 
-func permission(err error) bool {
-	return errors.Is(err, unix.EPERM) || errors.Is(err, fs.ErrPermission)
+func permission(err error) bool { return errors.Is(err, fs.ErrPermission) } // EPERM or EACCES
+
+// permitted adds the remedy to a lack of permission.
+func permitted(err error) error {
+	if permission(err) {
+		return fmt.Errorf("%w: %w", err, ErrNotPermitted)
+	}
+	return err
 }
 
 // explain names the remedy for a program that does not load.
@@ -129,11 +135,11 @@ func (f *Filter) openDir(o Options) error {
 	f.note = note
 	dir := filepath.Join(o.BPFFS, o.Name, layout)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making the pin directory: %w", err)
+		return fmt.Errorf("making the pin directory: %w", permitted(err))
 	}
 	lock, err := os.Open(dir)
 	if err != nil {
-		return fmt.Errorf("opening the pin directory: %w", err)
+		return fmt.Errorf("opening the pin directory: %w", permitted(err))
 	}
 	// The kernel gives the lock back when we die, however we do.
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {

@@ -277,6 +277,10 @@ func child(dir, bpffs string) error {
 	if bpffs != "" {
 		mode, why := g.Mode()
 		fail(g, "10.99.0.2", 5)
+		// A person's ban is told when it is in the journal, and with it all before it.
+		if err := g.Ban(prefix("203.0.113.9/32"), time.Millisecond, "ann", ""); err != nil {
+			return err
+		}
 		fmt.Println(mode, why)
 		return nil
 	}

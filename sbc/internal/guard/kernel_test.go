@@ -334,9 +334,7 @@ func TestRootFallback(t *testing.T) {
 
 // A user without rights gets the same bans in user space, and is told why.
 func TestRootNotPermitted(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	w := newWire(t)
 	type result struct {
 		mode Mode
 		why  string
@@ -353,8 +351,8 @@ func TestRootNotPermitted(t *testing.T) {
 			done <- result{err: e}
 			return
 		}
-		cfg := Default()
-		cfg.XDP.Interfaces, cfg.XDP.Name = []string{"lo"}, "bh-guard"
+		cfg := onWire(w.bpffs)
+		cfg.XDP.Mode = XDPAuto
 		g, err := Open(cfg, Options{Dir: dir})
 		if err != nil {
 			done <- result{err: err}
