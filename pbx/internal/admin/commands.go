@@ -22,7 +22,7 @@ func Commands(socket string) []*cobra.Command {
 	exts, trunks, regs := &command.Admin{}, &command.Admin{}, &command.Admin{}
 	return []*cobra.Command{
 		exts.Group("extension", "Extensions and their passwords", socketVar, socket,
-			extensionList(exts), extensionAdd(exts), extensionDel(exts), extensionPasswd(exts)),
+			extensionList(exts), extensionAdd(exts), extensionDel(exts), extensionPasswd(exts), extensionDigest(exts)),
 		trunks.Group("trunk", "Passwords of trunks", socketVar, socket, trunkPasswd(trunks)),
 		regs.Group("registration", "Registered phones", socketVar, socket, registrationList(regs)),
 		calladmin.Command(socketVar, socket),
@@ -128,6 +128,18 @@ func extensionPasswd(a *command.Admin) *cobra.Command {
 		return sayPassword(a, c, args[0], pw, *stdin)
 	}
 	return c
+}
+
+func extensionDigest(a *command.Admin) *cobra.Command {
+	return &cobra.Command{
+		Use: "digest NUMBER ALGORITHM…", Short: "Choose how an extension is challenged: sha-256, md5, in this order", Args: cobra.MinimumNArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := a.Do(c.Context(), "PUT", "/extensions/"+url.PathEscape(args[0])+"/digest", digestRequest{args[1:]}, nil); err != nil {
+				return err
+			}
+			return a.Say(c, map[string]any{"number": args[0], "algorithms": args[1:]}, "extension %s is challenged with %s", args[0], strings.Join(args[1:], ", then "))
+		},
+	}
 }
 
 func trunkPasswd(a *command.Admin) *cobra.Command {

@@ -11,6 +11,7 @@ import (
 	"brickhouse/pbx/internal/store"
 	"brickhouse/shared/b2bua/calladmin"
 	"brickhouse/shared/control"
+	"brickhouse/shared/digest"
 )
 
 // Exchange is what can be steered.
@@ -20,6 +21,7 @@ type Exchange interface {
 	AddExtension(ctx context.Context, e store.Extension, password string) error
 	SetPassword(ctx context.Context, number, password string) error
 	DeleteExtension(ctx context.Context, number string) (bool, error)
+	SetDigest(ctx context.Context, number string, order []digest.Algorithm) error
 	SetTrunkPassword(ctx context.Context, trunk, password string) error
 }
 
@@ -42,6 +44,11 @@ type extensionRequest struct {
 // passwordRequest is the body of PUT …/password.
 type passwordRequest struct {
 	Password string `json:"password"`
+}
+
+// digestRequest is the body of PUT …/digest.
+type digestRequest struct {
+	Algorithms []string `json:"algorithms"`
 }
 
 // registration is a binding as commands show it.
@@ -84,6 +91,7 @@ func Routes(s *control.Server, x Exchange, now func() time.Time) {
 		}
 		return nil, x.SetPassword(r.Context(), number, password)
 	})
+	s.Handle("PUT /extensions/{number}/digest", func(r *http.Request) (any, error) { return nil, setDigest(r, x) })
 	s.Handle("PUT /trunks/{name}/password", func(r *http.Request) (any, error) {
 		name := r.PathValue("name")
 		if _, ok := x.Store().Trunk(name); !ok {
@@ -151,6 +159,28 @@ func CheckExtension(number, name, password string) error {
 func checkPassword(password string) error {
 	if len(password) < minPassword || len(password) > 128 {
 		return control.Errorf(http.StatusBadRequest, "the password must have %d to 128 characters; without one, a strong one is made", minPassword)
+	}
+	return nil
+}
+
+func setDigest(r *http.Request, x Exchange) error {
+	var req digestRequest
+	if err := control.Decode(r, &req); err != nil {
+		return err
+	}
+	var order []digest.Algorithm
+	for _, name := range req.Algorithms {
+		a, err := digest.ParseAlgorithm(name)
+		if err != nil || name == "" {
+			return control.Errorf(http.StatusBadRequest, "%q is no digest algorithm; use sha-256 or md5", name)
+		}
+		order = append(order, a)
+	}
+	if len(order) == 0 {
+		return control.Errorf(http.StatusBadRequest, "name at least one algorithm: sha-256 or md5")
+	}
+	if err := x.SetDigest(r.Context(), r.PathValue("number"), order); err != nil {
+		return control.Errorf(http.StatusConflict, "%v", err)
 	}
 	return nil
 }

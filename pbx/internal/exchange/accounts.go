@@ -117,6 +117,28 @@ func (x *Exchange) SetPassword(ctx context.Context, number, password string) err
 	return SetPassword(ctx, x.secrets, number, x.cfg.Domain, password, x.cfg.Digest.MD5)
 }
 
+// SetDigest chooses the algorithms that an extension is challenged with, and their order. Each needs a stored hash.
+func (x *Exchange) SetDigest(ctx context.Context, number string, order []digest.Algorithm) error {
+	e, ok := x.store.Extension(number)
+	if !ok {
+		return fmt.Errorf("no extension %q; pbx extension list shows those there are", number)
+	}
+	for _, a := range order {
+		if _, ok, err := x.accounts.HA1(ctx, number, a); err != nil {
+			return err
+		} else if !ok {
+			return fmt.Errorf("extension %s has no %s hash of its password; give it a new password first: pbx extension passwd %s", number, a, number)
+		}
+	}
+	next := *e
+	next.Algorithms = order
+	durable, err := x.store.PutExtension(ctx, &next)
+	if err != nil {
+		return err
+	}
+	return wait(ctx, durable)
+}
+
 // DeleteExtension removes an extension and all that belongs to it.
 func (x *Exchange) DeleteExtension(ctx context.Context, number string) (bool, error) {
 	return DeleteExtension(ctx, x.store, x.secrets, number, x.now())
