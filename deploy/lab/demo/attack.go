@@ -91,6 +91,9 @@ type evidence struct {
 	Interface string         `json:"interface"`
 }
 
+// shownEvidence is how many of the last offences are shown.
+const shownEvidence = 6
+
 // why asks the border why the attacker is shut out, as `sbc ban why` does.
 func (d *demo) why(ctx context.Context) error {
 	c := control.NewClient(d.control)
@@ -122,7 +125,7 @@ func (d *demo) explain(e explanation, now time.Time) error {
 			proof = b.Evidence
 		}
 	}
-	for _, p := range proof {
+	for _, p := range proof[max(0, len(proof)-shownEvidence):] {
 		d.note("%s  %-16s from %s as %s", p.At.Local().Format("15:04:05.000"), control.Clean(p.Reason), p.Source, control.Clean(p.AOR))
 	}
 	return nil
