@@ -449,3 +449,38 @@ func TestLogHoldsNoSecret(t *testing.T) {
 		}
 	}
 }
+
+// The policy that we ship is enough for the store, and for nothing beside it.
+func TestShippedPolicy(t *testing.T) {
+	text, err := os.ReadFile("../../deploy/vault/pbx.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := vaulttest.Start(t)
+	v.EnableKV("secret")
+	v.Call("PUT", "sys/policies/acl/pbx", map[string]any{"policy": string(text)})
+	role, id := v.AppRole("pbx", "pbx", "1h", "2h")
+	c := DefaultVault()
+	c.Address, c.RoleID, c.SecretIDFile = v.URL, role, write(t, id)
+	s := openVault(t, c)
+	token := s.(*vaultStore).client.Token()
+	for path, want := range map[string]int{
+		"secret/data/other/a": 403, "secret/metadata/?list=true": 403, "sys/mounts": 403, "sys/policies/acl/pbx": 403,
+		"auth/approle/role/pbx": 403, "secret/data/brickhouse/none": 404,
+	} {
+		req, err := http.NewRequest("GET", v.URL+"/v1/"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Vault-Token", token)
+		res, err := v.Client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s: status %d, want %d", path, res.StatusCode, want)
+		}
+	}
+	suite(t, s)
+}

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -27,8 +28,9 @@ type Server struct {
 
 	Client *http.Client // what Call uses; for a server with -tls-cert set one that trusts it
 
-	t   testing.TB
-	cmd *exec.Cmd
+	t    testing.TB
+	cmd  *exec.Cmd
+	once sync.Once // enables the AppRole login
 }
 
 // Start starts a server on a free port of 127.0.0.1. args are further flags of the devserver.
@@ -178,12 +180,10 @@ func (s *Server) Token(policy, ttl, period string) string {
 	return s.Call("POST", "auth/token/create", in)["client_token"].(string)
 }
 
-// AppRole enables the login, if need be, and makes a role with that policy and those lives of its tokens.
+// AppRole enables the login the first time, and makes a role with that policy and those lives of its tokens.
 func (s *Server) AppRole(name, policy, ttl, maxTTL string) (roleID, secretID string) {
 	s.t.Helper()
-	if _, err := s.call("GET", "sys/auth/approle", nil); err != nil {
-		s.Call("POST", "sys/auth/approle", map[string]any{"type": "approle"})
-	}
+	s.once.Do(func() { s.Call("POST", "sys/auth/approle", map[string]any{"type": "approle"}) })
 	s.Call("POST", "auth/approle/role/"+name, map[string]any{
 		"token_policies": policy, "token_ttl": ttl, "token_max_ttl": maxTTL, "token_no_default_policy": false})
 	roleID = s.Call("GET", "auth/approle/role/"+name+"/role-id", nil)["role_id"].(string)
