@@ -158,26 +158,35 @@ func (c *Call) Heard(window time.Duration) tone.Result {
 // hearing is the window that AwaitTone and AwaitSilence measure over.
 const hearing = 400 * time.Millisecond
 
-// AwaitTone waits until a tone of hz is heard and returns what was measured. If the context ends first, the error says what was
-// heard instead.
+// AwaitTone waits until a tone of hz is heard, by what arrives from now on, and returns what was measured. If the context ends
+// first, the error says what was heard instead.
 func (c *Call) AwaitTone(ctx context.Context, hz float64) (tone.Result, error) {
-	return c.await(ctx, fmt.Sprintf("a tone of %.0f Hz", hz), func(r tone.Result, samples int) bool {
+	return c.await(ctx, fmt.Sprintf("a tone of %.0f Hz", hz), func(r tone.Result, samples int, _ time.Duration) bool {
 		return r.Is(hz) && samples >= int(hearing.Seconds()*tone.Rate/2)
 	})
 }
 
-// AwaitSilence waits until nothing louder than -50 dBm0 has been heard for a while.
+// AwaitSilence waits until nothing louder than -50 dBm0 has arrived for a while, from now on.
 func (c *Call) AwaitSilence(ctx context.Context) (tone.Result, error) {
-	return c.await(ctx, "silence", func(r tone.Result, _ int) bool { return r.Total < -50 })
+	return c.await(ctx, "silence", func(r tone.Result, _ int, listened time.Duration) bool {
+		return listened >= hearing && r.Total < -50
+	})
 }
 
-func (c *Call) await(ctx context.Context, what string, good func(tone.Result, int) bool) (tone.Result, error) {
+// await measures again and again what arrived since it was called, at most the last window of it.
+func (c *Call) await(ctx context.Context, what string, good func(r tone.Result, samples int, listened time.Duration) bool) (tone.Result, error) {
+	begin := time.Now()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		pcm := c.media.heard.since(time.Now().Add(-hearing))
+		now := time.Now()
+		from := now.Add(-hearing)
+		if from.Before(begin) {
+			from = begin
+		}
+		pcm := c.media.heard.since(from)
 		r := tone.Measure(pcm)
-		if good(r, len(pcm)) {
+		if good(r, len(pcm), now.Sub(begin)) {
 			return r, nil
 		}
 		select {

@@ -301,6 +301,8 @@ func TestHoldAndResume(t *testing.T) {
 		}
 		before := call.Stats().Received
 		waitFor(t, ctx, "sound after new keys", func() bool { return call.Stats().Received > before+20 })
+		_, err = call.AwaitTone(ctx, 800)
+		must(t, err)
 		must(t, other.Hangup(ctx))
 		over(t, call, EndBye)
 		faultless(t, alice, bob)
@@ -350,6 +352,38 @@ func TestSecurePhoneTakesNoPlainCall(t *testing.T) {
 		if !errors.As(err, &no) || no.Code != 488 {
 			t.Errorf("%s: %v, want 488", tt.name, err)
 		}
+	}
+}
+
+func TestAwaitSaysWhatWasHeard(t *testing.T) {
+	alice, bob := open(t, Config{User: "alice"}), open(t, Config{User: "bob", Tone: 800})
+	call, err := alice.Call(within(t), bob.URI())
+	must(t, err)
+	short, cancel := context.WithTimeout(within(t), time.Second)
+	defer cancel()
+	if _, err = call.AwaitTone(short, 440); err == nil || !strings.Contains(err.Error(), "heard 800 Hz") {
+		t.Errorf("another tone: %v", err)
+	}
+	if _, err = call.AwaitSilence(short); err == nil {
+		t.Error("a tone was taken for silence")
+	}
+	if r := call.Heard(500 * time.Millisecond); !r.Is(800) {
+		t.Errorf("heard %+v", r)
+	}
+}
+
+func TestCallOverIPv6(t *testing.T) {
+	v6 := netip.IPv6Loopback()
+	for _, transport := range []Transport{UDP, TCP} {
+		alice := open(t, Config{User: "alice", Bind: v6, Transport: transport})
+		bob := open(t, Config{User: "bob", Bind: v6, Transport: transport, Tone: 800})
+		ctx := within(t)
+		call, err := alice.Call(ctx, bob.URI())
+		must(t, err)
+		_, err = call.AwaitTone(ctx, 800)
+		must(t, err)
+		must(t, call.Hangup(ctx))
+		faultless(t, alice, bob)
 	}
 }
 
