@@ -164,7 +164,7 @@ func (r Rule) check(key string) []Fault {
 	bad(r.Name != "" && len(r.Name) <= 64, "name", "needs a name of at most 64 bytes")
 	bad(len(r.Weights) > 0, "weights", "names no offence")
 	for reason, w := range r.Weights {
-		bad(reason != verdict.None, "weights", "an offence without a name")
+		bad(isOffence(reason), "weights."+string(reason), "%q is no offence; those that count most are bad-credentials, unknown-user and malformed-message", reason)
 		bad(w > 0 && w <= maxThreshold, "weights."+string(reason), "%d is not between 1 and %d", w, maxThreshold)
 	}
 	bad(r.Window > 0 && r.Window <= maxWindow, "window", "%s is not between 0 and %s", r.Window, maxWindow)

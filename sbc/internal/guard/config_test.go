@@ -3,6 +3,8 @@ package guard
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +39,8 @@ func TestConfigFaults(t *testing.T) {
 		"rules[0].name":                    func(c *Config) { c.Rules[0].Name = "" },
 		"rules[0].weights":                 func(c *Config) { c.Rules[0].Weights = nil },
 		"rules[0].weights.bad-credentials": func(c *Config) { c.Rules[0].Weights[verdict.BadCredentials] = 0 },
+		"rules[0].weights.bad-credential":  func(c *Config) { c.Rules[0].Weights["bad-credential"] = 1 },
+		"rules[0].weights.manual":          func(c *Config) { c.Rules[0].Weights[verdict.ManualBan] = 1 },
 		"rules[0].window":                  func(c *Config) { c.Rules[0].Window = 0 },
 		"rules[0].threshold":               func(c *Config) { c.Rules[0].Threshold = 1001 },
 		"rules[0].ban":                     func(c *Config) { c.Rules[0].Ban = -1 },
@@ -67,6 +71,23 @@ func manyRules(n int) []Rule {
 		rs = append(rs, r)
 	}
 	return rs
+}
+
+// Each reason of the transport and the sanitizer can be weighed, but for those that are ours and not the sender's.
+func TestOffences(t *testing.T) {
+	src, err := os.ReadFile("../../../shared/verdict/reason.go")
+	must(t, err)
+	_, rest, ok := strings.Cut(string(src), "// Reasons of the transport")
+	scored, _, ok2 := strings.Cut(rest, "// Reasons that the guard scores")
+	if !ok || !ok2 {
+		t.Fatal("reason.go is arranged otherwise")
+	}
+	for _, m := range regexp.MustCompile(`Reason = "([a-z0-9-]+)"`).FindAllStringSubmatch(scored, -1) {
+		r := verdict.Reason(m[1])
+		if ours := r == verdict.Overload || r == verdict.Internal; isOffence(r) == ours {
+			t.Errorf("%s: an offence: %v", r, !ours)
+		}
+	}
 }
 
 // The kernel's reasons are the words of all.
