@@ -11,7 +11,7 @@ import (
 	"brickhouse/shared/verdict"
 )
 
-// Narrowest a ban may be cut: a wider network is more likely a slip than a wish.
+// The widest networks that can be banned: a wider one is more likely a slip than a wish.
 const (
 	widest4 = 8
 	widest6 = 16
