@@ -349,7 +349,8 @@ func FuzzLoad(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.load("key") == nil && !bytes.Equal(data, good) {
+		// Each process of the fuzzer seals the seed with a nonce of its own: what is inside tells who wrote it.
+		if s.load("key") == nil && s.secrets["a"]["b"] != "c" {
 			t.Error("took a file that nobody wrote")
 		}
 	})
