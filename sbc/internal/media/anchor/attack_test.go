@@ -20,11 +20,12 @@ type sprayer struct {
 	done  sync.WaitGroup
 }
 
-// spray starts as an attacker does: RTP, RTCP, STUN, DTLS and noise, from several addresses, without pause.
+// spray starts as an attacker does: RTP, RTCP, STUN, DTLS and noise, from several addresses, without pause. The addresses
+// are nobody else's: a border that runs on this machine may have banned the usual ones in the kernel.
 func spray(t *testing.T, ports ...uint16) *sprayer {
 	t.Helper()
 	s := &sprayer{t: t, stop: make(chan struct{})}
-	for _, host := range []string{"127.0.0.1", "127.0.0.66", "127.0.0.77"} {
+	for _, host := range []string{"127.0.0.1", "127.203.11.66", "127.203.11.77"} {
 		c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(host), 0)))
 		if err != nil {
 			t.Fatal(err)
@@ -144,7 +145,7 @@ func insideAt(host string) Endpoint {
 // TestBleedInside sprays the plain side from hosts that SDP did not name, before and during the call.
 func TestBleedInside(t *testing.T) {
 	a := newAnchor(t, 19200, nil)
-	out, in := newPhone(t, "127.0.0.1", gcm), newPhone(t, "127.0.0.9", "")
+	out, in := newPhone(t, "127.0.0.1", gcm), newPhone(t, "127.203.11.9", "")
 	s := a.Open("x", outside(), inside(), Events{})
 	offer, err := s.Offer(A, out.sdp())
 	if err != nil {
@@ -183,7 +184,7 @@ func TestReplayedPacketMovesNothing(t *testing.T) {
 	copied := out.protect(b)
 	out.send(out.rtp, copied)
 	in.listen(1)
-	thief := newPhone(t, "127.0.0.66", "")
+	thief := newPhone(t, "127.203.11.66", "")
 	thief.remote = out.remote
 	thief.send(thief.rtp, copied)
 	waitFor(t, "replay counted", func() bool { return s.Stats().Sides[A].Dropped[verdict.MediaReplayed] == 1 })
@@ -228,7 +229,7 @@ func TestPhoneBehindNAT(t *testing.T) {
 	}
 	out.take(answer)
 	talk(t, out, in)
-	moved := newPhone(t, "127.0.0.5", "")
+	moved := newPhone(t, "127.203.11.5", "")
 	out.playFrom(moved.rtp, 440, 1)
 	in.listen(1)
 	out.rtp = moved.rtp

@@ -282,7 +282,7 @@ func TestRemoteAddresses(t *testing.T) {
 func TestAddressesToldAndBound(t *testing.T) {
 	a := policyAnchor(t)
 	e := end(Never, false)
-	e.Realm.Bind, e.Realm.Advertise = netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("203.0.113.5")
+	e.Realm.Bind, e.Realm.Advertise = netip.MustParseAddr("127.203.11.2"), netip.MustParseAddr("203.0.113.5")
 	wild := end(Never, false)
 	wild.Realm.Bind = netip.IPv4Unspecified()
 	s := a.Open("x", e, wild, Events{})

@@ -43,7 +43,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 		for side := range 2 {
 			r, step := stepper(t, suite, side)
 			step()
-			if n := testing.AllocsPerRun(500, step); n != 0 {
+			if n := testing.AllocsPerRun(500, step); n > allocsAllowed {
 				t.Errorf("%v from side %d: %v allocations a packet", suite, side, n)
 			}
 			if got := r.s.Stats()[side^1].PacketsOut; got < 500 {

@@ -1,0 +1,6 @@
+//go:build !race
+
+package keying
+
+// allocsAllowed is for a packet.
+const allocsAllowed = 0
