@@ -19,12 +19,13 @@ const root = "../.."
 
 // pkg is what `go list` tells of a package.
 type pkg struct {
-	ImportPath string
-	Dir        string
-	Name       string
-	Doc        string
-	Imports    []string
-	GoFiles    []string
+	ImportPath  string
+	Dir         string
+	Name        string
+	Doc         string
+	Imports     []string
+	GoFiles     []string
+	TestGoFiles []string
 }
 
 func packages(t *testing.T) []pkg {
@@ -187,7 +188,7 @@ func TestRFCTable(t *testing.T) {
 		if strings.HasPrefix(p.ImportPath, "brickhouse/deploy") || strings.HasPrefix(p.ImportPath, "brickhouse/shared/siptest") {
 			continue
 		}
-		for _, file := range p.GoFiles {
+		for _, file := range append(p.GoFiles, p.TestGoFiles...) {
 			text, err := os.ReadFile(filepath.Join(p.Dir, file))
 			if err != nil {
 				t.Fatal(err)
