@@ -2,9 +2,6 @@ package registrar
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,7 +42,7 @@ type AuthConfig struct {
 	Realm      string                               // of the digest: what the HA1s were made with
 	Domains    []string                             // host parts that are ours, in From and in a REGISTER
 	Algorithms []digest.Algorithm                   // for accounts that name none; at least one
-	Decoys     func() (orders [][]digest.Algorithm) // orders of real accounts, for names that are none; nil: Algorithms
+	Decoys     func() (orders [][]digest.Algorithm) // orders of all accounts, for names that are none; asked once a minute. nil: Algorithms
 	DecoyKey   []byte                               // secret that chooses among Decoys; keep it over restarts
 	Log        *slog.Logger                         // nil: silent
 }
@@ -55,6 +52,7 @@ type Authenticator struct {
 	cfg      AuthConfig
 	accounts Accounts
 	nonces   *digest.Nonces
+	decoys   decoys
 }
 
 var errAuthConfig = errors.New("authentication")
@@ -72,7 +70,9 @@ func NewAuthenticator(cfg AuthConfig, accounts Accounts, nonces *digest.Nonces) 
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Authenticator{cfg: cfg, accounts: accounts, nonces: nonces}, nil
+	return &Authenticator{
+		cfg: cfg, accounts: accounts, nonces: nonces, decoys: decoys{source: cfg.Decoys, key: cfg.DecoyKey},
+	}, nil
 }
 
 // Result is what was found out about the sender of a request.
@@ -142,7 +142,7 @@ func (a *Authenticator) judge(ctx context.Context, req *sip.Request, c *digest.C
 	seen := corelink.Verdict{AOR: c.Username + "@" + a.cfg.Realm}
 	nonce := a.nonces.Check(c.Nonce, o.Binding, now)
 	seen.NonceKnown = nonce == digest.NonceFresh
-	ha1, ext, err := a.secret(ctx, c)
+	ha1, ext, err := a.secret(ctx, c, now)
 	if err != nil {
 		a.cfg.Log.Error("secret store can't be read", "error", err)
 		res := refuse(req, 503, corelink.Verdict{})
@@ -184,13 +184,13 @@ const noHA1 = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 
 // secret returns the account and its HA1. For an account that does not exist, or that does not take the algorithm, the
 // HA1 is one that verifies nothing, at the same cost.
-func (a *Authenticator) secret(ctx context.Context, c *digest.Credentials) (ha1 string, ext *store.Extension, err error) {
+func (a *Authenticator) secret(ctx context.Context, c *digest.Credentials, now time.Time) (ha1 string, ext *store.Extension, err error) {
 	none := noHA1[:c.Algorithm.HexLen()]
 	ext, known := a.accounts.Extension(c.Username)
 	if !known {
 		return none, nil, nil
 	}
-	if !slices.Contains(a.order(c.Username), c.Algorithm) { // an algorithm that the account turned off stays off
+	if !slices.Contains(a.order(c.Username, now), c.Algorithm) { // an algorithm that the account turned off stays off
 		return none, ext, nil
 	}
 	ha1, ok, err := a.accounts.HA1(ctx, c.Username, c.Algorithm)
@@ -204,23 +204,14 @@ func (a *Authenticator) secret(ctx context.Context, c *digest.Credentials) (ha1 
 }
 
 // order is in which order, and for which algorithms, a user is challenged (RFC 8760 §2.3).
-func (a *Authenticator) order(user string) []digest.Algorithm {
+func (a *Authenticator) order(user string, now time.Time) []digest.Algorithm {
 	if ext, ok := a.accounts.Extension(user); ok {
 		if len(ext.Algorithms) > 0 {
 			return ext.Algorithms
 		}
 		return a.cfg.Algorithms
 	}
-	if a.cfg.Decoys == nil {
-		return a.cfg.Algorithms
-	}
-	orders := a.cfg.Decoys()
-	if len(orders) == 0 {
-		return a.cfg.Algorithms
-	}
-	h := hmac.New(sha256.New, a.cfg.DecoyKey)
-	h.Write([]byte(user))
-	if o := orders[binary.BigEndian.Uint64(h.Sum(nil))%uint64(len(orders))]; len(o) > 0 {
+	if o := a.decoys.order(user, now); len(o) > 0 {
 		return o
 	}
 	return a.cfg.Algorithms
@@ -238,7 +229,7 @@ func (a *Authenticator) challenge(req *sip.Request, user string, seen corelink.V
 		code, name = 401, "WWW-Authenticate"
 	}
 	res := sipmsg.Response(req, code, "", "")
-	for _, alg := range a.order(user) {
+	for _, alg := range a.order(user, now) {
 		c := digest.Challenge{Realm: a.cfg.Realm, Nonce: nonce, Algorithm: alg, Auth: true, Stale: seen.Outcome == corelink.OutcomeStale}
 		add(res, name, c.String())
 	}

@@ -242,30 +242,45 @@ func TestNoEnumeration(t *testing.T) {
 	}
 }
 
-// Names of nobody are challenged like real accounts: each always the same, and all orders occur.
+// Names of nobody are challenged like real accounts: each always the same, all orders occur, and a new order changes few.
 func TestDecoys(t *testing.T) {
 	w := newWorld(t)
-	w.auth.cfg.DecoyKey = []byte("key")
-	w.auth.cfg.Decoys = func() [][]digest.Algorithm {
-		return [][]digest.Algorithm{{digest.MD5}, {digest.SHA256, digest.MD5}, nil}
-	}
-	seen := map[string]int{}
+	asked := 0
+	orders := [][]digest.Algorithm{{digest.MD5}, {digest.SHA256, digest.MD5}, {digest.MD5}}
+	w.auth.decoys = decoys{key: []byte("key"), source: func() [][]digest.Algorithm { asked++; return orders }}
+	before, seen := map[string]string{}, map[string]int{}
 	for i := range 60 {
 		name := fmt.Sprint(5000 + i)
-		a := fmt.Sprint(w.auth.order(name))
-		if b := fmt.Sprint(w.auth.order(name)); a != b {
-			t.Errorf("%s: %s, then %s", name, a, b)
+		before[name] = fmt.Sprint(w.auth.order(name, epoch))
+		if again := fmt.Sprint(w.auth.order(name, epoch.Add(time.Second))); again != before[name] {
+			t.Errorf("%s: %s, then %s", name, before[name], again)
 		}
-		seen[a]++
+		seen[before[name]]++
 	}
-	if len(seen) != 3 || seen["[MD5]"] < 5 || seen["[SHA-256 MD5]"] < 5 || seen["[SHA-256]"] < 5 {
+	if len(seen) != 2 || seen["[MD5]"] < 15 || seen["[SHA-256 MD5]"] < 15 {
 		t.Errorf("orders: %v", seen)
 	}
-	w.auth.cfg.Decoys = func() [][]digest.Algorithm { return nil }
-	if got := fmt.Sprint(w.auth.order("x")); got != "[SHA-256]" {
+	if asked != 1 {
+		t.Errorf("strangers had all accounts read %d times", asked)
+	}
+	orders = append(orders, []digest.Algorithm{digest.SHA256})
+	fresh := 0
+	for name, was := range before {
+		switch now := fmt.Sprint(w.auth.order(name, epoch.Add(2*time.Minute))); {
+		case now == "[SHA-256]":
+			fresh++
+		case now != was:
+			t.Errorf("%s: %s, then %s", name, was, now)
+		}
+	}
+	if fresh < 8 || asked != 2 {
+		t.Errorf("%d names have the new order, %d times asked", fresh, asked)
+	}
+	orders = nil
+	if got := fmt.Sprint(w.auth.order("x", epoch.Add(time.Hour))); got != "[SHA-256]" {
 		t.Errorf("without accounts: %s", got)
 	}
-	if got := fmt.Sprint(w.auth.order("1002")); got != "[MD5]" {
+	if got := fmt.Sprint(w.auth.order("1002", epoch)); got != "[MD5]" {
 		t.Errorf("a real account: %s", got)
 	}
 }
