@@ -10,6 +10,7 @@ finish() {
 	trap - EXIT INT TERM
 	for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
 	for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+	[ ! -e "$dir/sbc.yaml" ] || bin/sbc detach -c "$dir/sbc.yaml" || true
 	echo "stopped."
 }
 trap finish EXIT

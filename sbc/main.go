@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"brickhouse/sbc/internal/admin"
 	"brickhouse/sbc/internal/border"
+	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/quickstart"
 	"brickhouse/shared/command"
 	"brickhouse/shared/conffile"
@@ -26,7 +29,7 @@ func main() {
 		Config: "/etc/brickhouse/sbc.yaml",
 		Serve:  serve, Check: check,
 		Describe: func(w io.Writer) error { return conffile.Describe(w, d) },
-		Commands: append(admin.Commands(d.Control), quickstart.Command()),
+		Commands: append(admin.Commands(d.Control), quickstart.Command(), detachCommand()),
 	}
 	os.Exit(command.Run(context.Background(), p, os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -36,6 +39,23 @@ func load(path string) (border.Config, error) {
 	cfg := border.Default()
 	err := conffile.Load(path, &cfg)
 	return cfg, err
+}
+
+// detachCommand takes the kernel filter away after the program has ended.
+func detachCommand() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use: "detach", Short: "Take the kernel filter off its interfaces while the border is stopped; the bans stay in its journal", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := load(path)
+			if err != nil {
+				return err
+			}
+			return guard.Remove(cfg.Guard.XDP)
+		},
+	}
+	c.Flags().StringVarP(&path, "config", "c", "/etc/brickhouse/sbc.yaml", "configuration `FILE`")
+	return c
 }
 
 func check(_ context.Context, path string) error {

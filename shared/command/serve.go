@@ -31,8 +31,9 @@ type Core interface {
 	Close()
 }
 
-// Serve runs a service until a signal or a failure: log, core, admin socket, metrics, in this order; and back. reload is
-// called on SIGHUP, after everything runs.
+// Serve runs a service until a signal or a failure: log, admin socket, core, metrics, in this order, and back. The admin
+// socket comes first, so that a second instance ends before it touches anything. reload is called on SIGHUP, after
+// everything runs.
 func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core Core, log *slog.Logger) error) error {
 	log, sampler := telemetry.NewLogger(os.Stderr, s.Log, time.Now)
 	log = log.With("program", s.Name)
@@ -50,6 +51,11 @@ func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core
 	r := lifecycle.New(log, lifecycle.NewNotifier(os.Getenv))
 	r.Add(
 		lifecycle.Component{
+			Name:  "admin socket",
+			Start: func(context.Context) error { return admin.Listen(s.Control) },
+			Stop:  admin.Close,
+		},
+		lifecycle.Component{
 			Name: s.Name, StartDeadline: startDeadline,
 			Start: func(ctx context.Context) error {
 				if core, err = s.Build(ctx, log, metrics, admin); err != nil {
@@ -61,13 +67,14 @@ func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core
 				}
 				return nil
 			},
-			Stop:   func(context.Context) error { core.Close(); return nil },
+			Stop: func(ctx context.Context) error {
+				core.Close()
+				if sampler == nil {
+					return nil
+				}
+				return sampler.Flush(ctx, true)
+			},
 			Reload: func(ctx context.Context) error { return reload(ctx, core, log) },
-		},
-		lifecycle.Component{
-			Name:  "admin socket",
-			Start: func(context.Context) error { return admin.Listen(s.Control) },
-			Stop:  admin.Close,
 		},
 		lifecycle.Component{
 			Name: "metrics",

@@ -27,7 +27,6 @@ import (
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/cdr"
 	"brickhouse/shared/conffile"
-	"brickhouse/shared/digest"
 	"brickhouse/shared/listen"
 	"brickhouse/shared/pki"
 	"brickhouse/shared/secret"
@@ -156,12 +155,11 @@ func (x *Exchange) openState(ctx context.Context) error {
 	return x.dropOldCalls(ctx)
 }
 
-// warm reads the hashes of all extensions, so that they can log in while the secret store is away.
+// warm reads all passwords, so that phones can log in while the secret store is away.
 func (x *Exchange) warm(ctx context.Context) {
-	for _, e := range x.store.Extensions() {
-		if _, _, err := x.accounts.HA1(ctx, e.Number, digest.SHA256); err != nil {
-			x.log.Warn("password of an extension can't be read yet", "extension", e.Number, "error", err)
-			return
+	for _, prefix := range []string{extensionSecrets, trunkSecrets} {
+		if _, err := x.secrets.Preload(ctx, prefix); err != nil {
+			x.log.Warn("passwords can't be read ahead", "prefix", prefix, "error", err)
 		}
 	}
 }

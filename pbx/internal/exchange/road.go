@@ -100,13 +100,6 @@ func (sd *side) Closed(f *transport.Flow, why verdict.Reason) {
 	}
 }
 
-func (sd *side) name() string {
-	if sd.core {
-		return "core"
-	}
-	return "phones"
-}
-
 // Request takes a new request (transaction.User).
 func (x *Exchange) Request(s *transaction.Server) {
 	if v := x.road(s); !v.OK() {

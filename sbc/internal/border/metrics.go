@@ -23,7 +23,13 @@ func (b *Border) gauges(m *telemetry.Metrics) {
 		server, client := b.tx.Counts()
 		return float64(server + client)
 	})
-	m.Gauge("bans", "Bans in force.", func() float64 { return float64(len(b.guard.List())) })
+	m.Gauge("bans", "Bans in force.", func() float64 {
+		stats, err := b.guard.Stats()
+		if err != nil {
+			b.log.Error("reading the ban filter's counters", "error", err)
+		}
+		return float64(stats.Bans)
+	})
 	m.Gauge("core_link_up", "1 while the exchange is connected.", func() float64 {
 		if b.core.current() == nil {
 			return 0

@@ -63,7 +63,7 @@ func (r *realm) Dropped(i *transport.Interface, remote netip.AddrPort, why verdi
 	r.b.log.Debug("dropped", "realm", r.name, "remote", remote.String(), "reason", why)
 }
 
-// to returns the flow to an address outside: over a socket of that network.
+// byNetwork returns a socket of that network, or nil.
 func (r *realm) byNetwork(n transport.Network) *transport.Interface {
 	for _, i := range r.interfaces {
 		if i.Network() == n {
@@ -73,21 +73,11 @@ func (r *realm) byNetwork(n transport.Network) *transport.Interface {
 	return nil
 }
 
-// flow returns the live flow with that ID.
-func (r *realm) flow(id string) (*transport.Flow, bool) {
-	for _, i := range r.interfaces {
-		if f, ok := i.Flow(id); ok {
-			return f, true
-		}
-	}
-	return nil, false
-}
-
-// disconnect closes every connection that comes from a source which has just been banned.
-func (r *realm) disconnect(src netip.Addr, why verdict.Reason) {
+// disconnect closes every connection whose source is banned by now.
+func (r *realm) disconnect(why verdict.Reason) {
 	for _, i := range r.interfaces {
 		for _, f := range i.Flows() {
-			if f.Remote().Addr().Unmap() == src.Unmap() {
+			if !r.b.guard.Admit(f.Remote().Addr()).OK() {
 				f.Close(why)
 			}
 		}
@@ -104,7 +94,7 @@ func (r *realm) offence(f *transport.Flow, verified bool, why verdict.Reason, ao
 		Interface: f.Interface().Name(), At: r.b.now(),
 	})
 	if v := r.b.guard.Admit(f.Remote().Addr()); !v.OK() {
-		r.disconnect(f.Remote().Addr(), v.Reason)
+		r.disconnect(v.Reason)
 	}
 }
 
