@@ -1,12 +1,21 @@
 // Package media is where the exchange itself speaks and hears: the echo test and the milliwatt tone.
+//
+// It speaks G.711 over plain RTP, since calls that end here come over the voice network or through the border, which has
+// taken the encryption off. A session takes packets from nobody but the host that its SDP names.
 package media
 
 import (
+	"crypto/rand"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
+	"brickhouse/shared/mediaport"
+	"brickhouse/shared/sdp"
 	"brickhouse/shared/verdict"
 )
 
@@ -19,12 +28,40 @@ const (
 	Milliwatt             // sends a 1004 Hz tone at -10 dBm0
 )
 
+// String is "echo" or "milliwatt".
+func (k Kind) String() string {
+	if k == Milliwatt {
+		return "milliwatt"
+	}
+	return "echo"
+}
+
+// The tone: 1004 Hz, not 1000, so that it does not beat with the sampling.
+const (
+	toneFrequency = 1004 // Hz
+	toneLevel     = -10  // dBm0
+)
+
 // Config sizes the engine.
 type Config struct {
 	MinPort uint16        `yaml:"min_port" doc:"lowest UDP port for media that end in the exchange"`
 	MaxPort uint16        `yaml:"max_port" doc:"highest UDP port for media that end in the exchange"`
 	Silence time.Duration `yaml:"silence" doc:"a call to the exchange itself without any packet for this long is ended; 0 never ends one"`
 }
+
+// Validate says what is wrong with the configuration.
+func (c Config) Validate() error {
+	switch {
+	case c.MinPort < 1024 || c.MaxPort <= c.MinPort:
+		return fmt.Errorf("min_port and max_port: %d–%d must lie in 1024–65535 and hold two ports at least", c.MinPort, c.MaxPort)
+	case c.Silence < 0:
+		return errors.New("silence must not be negative")
+	}
+	return nil
+}
+
+// rest is how long a port is not given to another call.
+const rest = 30 * time.Second
 
 // Error is why an offer can't be answered. Code is the SIP status code.
 type Error struct {
@@ -36,42 +73,93 @@ type Error struct {
 // Error is "488 no-common-media: detail".
 func (e *Error) Error() string { return fmt.Sprintf("%d %s: %s", e.Code, e.Reason, e.Detail) }
 
-// Engine owns the ports and the sessions.
+func fail(code int, why verdict.Reason, detail string) *Error { return &Error{code, why, detail} }
+
+// Engine owns the ports and the sessions. It is safe for concurrent use.
 type Engine struct {
-	cfg Config
-	log *slog.Logger
-}
+	cfg    Config
+	log    *slog.Logger
+	pool   *mediaport.Pool
+	random io.Reader
 
-// Session is the exchange's end of one call.
-type Session struct{}
-
-// Stats is a snapshot of a session's counters.
-type Stats struct {
-	Remote                netip.AddrPort
-	PacketsIn, PacketsOut uint64
-	BytesIn, BytesOut     uint64
-	Strangers, Malformed  uint64
+	mu       sync.Mutex
+	sessions map[*Session]struct{}
+	closed   bool
 }
 
 // New makes an engine; it binds nothing yet.
-func New(cfg Config, log *slog.Logger) (*Engine, error) { return &Engine{cfg, log}, nil }
+func New(cfg Config, log *slog.Logger) (*Engine, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	pool, err := mediaport.New(mediaport.Config{Min: cfg.MinPort, Max: cfg.MaxPort, Rest: rest})
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{cfg: cfg, log: log, pool: pool, random: rand.Reader, sessions: make(map[*Session]struct{})}, nil
+}
 
 // Answer answers an offer (RFC 3264) with a session of that kind, bound to local. The error is an *Error. onTimeout may be nil; it
-// is called once, from another goroutine, when the far side was silent for Config.Silence while not on hold.
+// is called once, from another goroutine, when the far side was silent for Config.Silence while not on hold. The session must
+// be closed.
 func (e *Engine) Answer(kind Kind, offer []byte, local netip.Addr, onTimeout func()) ([]byte, *Session, error) {
-	return nil, nil, &Error{500, verdict.Internal, "not built yet"}
+	local = local.Unmap()
+	d, err := sdp.Parse(offer)
+	if err != nil {
+		return nil, nil, fail(400, verdict.BadBody, err.Error())
+	}
+	n, failure := e.negotiate(d, local)
+	if failure != nil {
+		return nil, nil, failure
+	}
+	pair, err := e.pool.Open(local)
+	switch {
+	case errors.Is(err, mediaport.ErrExhausted):
+		return nil, nil, fail(503, verdict.PortsExhausted, err.Error())
+	case err != nil:
+		return nil, nil, fail(500, verdict.Internal, err.Error())
+	}
+	s, err := newSession(e, kind, pair, onTimeout)
+	if err != nil {
+		pair.Close()
+		return nil, nil, fail(500, verdict.Internal, err.Error())
+	}
+	answer := s.accept(d, n)
+	if err := e.start(s); err != nil {
+		pair.Close()
+		return nil, nil, fail(503, verdict.Shutdown, err.Error())
+	}
+	return answer, s, nil
 }
 
-// Close ends all sessions.
-func (e *Engine) Close() {}
-
-// Reoffer answers a later offer in the same call: hold, resume, another address.
-func (s *Session) Reoffer(offer []byte) ([]byte, error) {
-	return nil, &Error{500, verdict.Internal, "not built yet"}
+func (e *Engine) start(s *Session) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return errors.New("the media engine is closed")
+	}
+	e.sessions[s] = struct{}{}
+	s.start()
+	return nil
 }
 
-// Stats returns a snapshot. It works after Close, too.
-func (s *Session) Stats() Stats { return Stats{} }
+func (e *Engine) forget(s *Session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.sessions, s)
+}
 
-// Close ends the session; a second call does nothing.
-func (s *Session) Close() {}
+// Close ends all sessions and waits for them.
+func (e *Engine) Close() {
+	e.mu.Lock()
+	e.closed = true
+	sessions := make([]*Session, 0, len(e.sessions))
+	for s := range e.sessions {
+		sessions = append(sessions, s)
+	}
+	e.mu.Unlock()
+	for _, s := range sessions {
+		s.Close()
+		s.running.Wait()
+	}
+}
