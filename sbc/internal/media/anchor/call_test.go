@@ -277,58 +277,97 @@ func TestPortsRunOutAndComeBack(t *testing.T) {
 }
 
 func TestSilenceEndsTheCall(t *testing.T) {
-	a := newAnchor(t, 17800, func(c *Config) { c.Silence = 100 * time.Millisecond })
-	timeouts := make(chan string, 10)
-	open := func(id string) (*Session, *phone, *phone) {
-		s := a.Open(id, outside(), inside(), Events{OnTimeout: func() { timeouts <- id }})
-		out, in := newPhone(t, "127.0.0.1", gcm), newPhone(t, "127.0.0.1", "")
-		connect(t, s, out, in)
-		return s, out, in
-	}
-	held, out, in := open("held")
-	held.Established()
-	exchangeSDP(t, held, A, out, in, "inactive")
-	unanswered := a.Open("unanswered", outside(), inside(), Events{OnTimeout: func() { timeouts <- "unanswered" }})
-	if _, err := unanswered.Offer(A, newPhone(t, "127.0.0.1", gcm).sdp()); err != nil {
-		t.Fatal(err)
-	}
-	speaking, out2, _ := open("speaking")
-	speaking.Established()
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				out2.play(440, 1)
-				time.Sleep(5 * time.Millisecond)
-			}
-		}
-	}()
-	silent, _, _ := open("silent")
-	silent.Established()
-	open("ringing")
-	for i, want := range []string{"silent", "ringing"} {
-		select {
-		case got := <-timeouts:
-			if got != want {
-				t.Errorf("timeout %d is of the %s call, want the %s one", i, got, want)
-			}
-		case <-time.After(patience):
-			t.Fatalf("the %s call goes on", want)
-		}
-	}
-	close(stop)
-	<-stopped
-	if got := <-timeouts; got != "speaking" {
-		t.Errorf("then the %s call ended", got)
+	a := newAnchor(t, 17800, func(c *Config) { c.Silence = 50 * time.Millisecond })
+	ended := make(chan struct{}, 9)
+	s := a.Open("x", outside(), inside(), Events{OnTimeout: func() { ended <- struct{}{} }})
+	connect(t, s, newPhone(t, "127.0.0.1", gcm), newPhone(t, "127.0.0.1", ""))
+	s.Established()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the silent call goes on")
 	}
 	select {
-	case again := <-timeouts:
-		t.Errorf("the %s call ended", again)
-	case <-time.After(300 * time.Millisecond):
+	case <-ended:
+		t.Error("it ended twice")
+	case <-time.After(200 * time.Millisecond):
+	}
+	s.Close()
+}
+
+// TestSilence holds the rule on a clock of its own.
+func TestSilence(t *testing.T) {
+	a := newAnchor(t, 17900, func(c *Config) { c.Silence = 0; c.MaxPort = c.MinPort + 99 })
+	out, in := newPhone(t, "127.0.0.1", gcm), newPhone(t, "127.0.0.1", "")
+	s := a.Open("x", outside(), inside(), Events{})
+	defer s.Close()
+	now := time.Unix(1000, 0)
+	after := func(d time.Duration) bool { now = now.Add(d); return s.silentTooLong(now, time.Minute) }
+	if after(time.Hour) {
+		t.Error("before the offer")
+	}
+	if _, err := s.Offer(A, out.sdp()); err != nil {
+		t.Fatal(err)
+	}
+	if after(time.Hour) {
+		t.Error("before the answer")
+	}
+	connect(t, s, out, in)
+	if after(0) || after(179*time.Second) {
+		t.Error("while it rings: less than three times the limit")
+	}
+	talk(t, out, in)
+	if after(time.Hour) || after(179*time.Second) {
+		t.Error("media did not begin a new span")
+	}
+	s.Established()
+	exchangeSDP(t, s, A, out, in, "inactive")
+	if after(time.Hour) || after(time.Hour) {
+		t.Error("on hold")
+	}
+	exchangeSDP(t, s, A, out, in)
+	if after(59 * time.Second) {
+		t.Error("59 s after the resume")
+	}
+	if !after(time.Second) {
+		t.Error("not after 60 s")
+	}
+	if after(time.Hour) {
+		t.Error("reported twice")
+	}
+}
+
+// The next gateway takes the place of one that failed after early media: nothing of the first one is left.
+func TestReplace(t *testing.T) {
+	a := newAnchor(t, 18200, func(c *Config) { c.MaxPort = c.MinPort + 99 })
+	in := newPhone(t, "127.0.0.1", "")
+	first, second := newPhone(t, "127.0.0.1", gcm), newPhone(t, "127.0.0.1", gcm)
+	s := a.Open("x", inside(), outside(), Events{})
+	before, _ := exchangeSDP(t, s, A, in, first)
+	talk(t, first, in)
+	if err := s.Replace(B, outside()); err != nil {
+		t.Fatal(err)
+	}
+	first.play(440, 1)
+	in.silent()
+	in.play(1004, 1)
+	first.silent()
+	if _, err := s.Answer(B, first.sdp()); err == nil {
+		t.Error("the one that was replaced may still answer")
+	}
+	after, _ := exchangeSDP(t, s, A, in, second)
+	if key(t, before) == key(t, after) || len(parse(t, after).Media[0].Crypto) != 2 {
+		t.Error("the second one is offered the first one's key")
+	}
+	talk(t, second, in)
+	elsewhere := outside()
+	elsewhere.Realm.Bind = netip.MustParseAddr("127.203.11.4")
+	if s.Replace(B, elsewhere) == nil {
+		t.Error("the ports can't move to another address")
+	}
+	s.Close()
+	if s.Replace(B, outside()) == nil {
+		t.Error("a closed session")
 	}
 }
 
@@ -363,7 +402,7 @@ func TestClosedSession(t *testing.T) {
 }
 
 func TestAnchorCloseEndsAll(t *testing.T) {
-	a := newAnchor(t, 18200, func(c *Config) { c.Drain = time.Hour })
+	a := newAnchor(t, 18300, func(c *Config) { c.Drain = time.Hour; c.MaxPort = c.MinPort + 99 })
 	out, in := newPhone(t, "127.0.0.1", gcm), newPhone(t, "127.0.0.1", "")
 	drains, lives := a.Open("1", outside(), inside(), Events{}), a.Open("2", outside(), inside(), Events{})
 	connect(t, drains, out, in)

@@ -57,6 +57,32 @@ func (s *Session) Established() {
 	s.established = true
 }
 
+// Replace puts another far party on a side: the next gateway after one that failed, say. What the one before said, its keys
+// and ours for it are forgotten and nothing more is relayed until the next Offer and Answer; the ports stay. The error is an
+// *Error: the new endpoint's media must be bound to the same address.
+func (s *Session) Replace(side Side, e Endpoint) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fail(500, verdict.Internal, "the session is closed")
+	}
+	leg, old := leg{endpoint: e}, &s.legs[side]
+	if s.relay != nil {
+		if err := leg.prepare(s.anchor.random); err != nil {
+			return err
+		}
+		if leg.host != old.host {
+			return fail(500, verdict.Internal, "media ports can't move to another address")
+		}
+		leg.port = old.port
+		s.relay.Set(relay.Rule{})
+	}
+	s.forgetExchangeLocked()
+	old.wipe()
+	s.legs[side], s.answered = leg, false
+	return nil
+}
+
 // Close ends the relay and wipes the keys. The ports swallow late packets for a while, then rest before the next call
 // may have them. A second call does nothing.
 func (s *Session) Close() {

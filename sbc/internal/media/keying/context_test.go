@@ -288,6 +288,10 @@ func TestInheritKeepsNumbers(t *testing.T) {
 	if _, err := second.SealRTP(packet(1, 40009, nil)); !errors.Is(err, ErrRepeated) {
 		t.Errorf("a packet from before the key: %v", err)
 	}
+	second.Inherit(first) // and back and forth, as when two phones answer in turn: nothing is numbered twice
+	if _, err := second.SealRTP(packet(1, 40010, nil)); !errors.Is(err, ErrRepeated) {
+		t.Errorf("a number was used twice: %v", err)
+	}
 	near, _, _ := pair(t, AEADAES256GCM, nil)
 	near.sources[1] = &sequence{offset: 0}
 	if sealed, _ := near.SealRTP(packet(1, 65535, nil)); binary.BigEndian.Uint16(sealed[2:]) != 0 {

@@ -56,13 +56,13 @@ func NewSender(k *Key) (*Sender, error) {
 func (s *Sender) Suite() Suite { return s.suite }
 
 // Inherit takes over how the sender of the key before this one numbered its sources, so that a new key makes no
-// jump in the numbers that the far side's player sees. It is called before the first packet; nil is allowed.
+// jump in the numbers that the far side's player sees. What this one has numbered itself, it goes on with; nil is allowed.
 func (s *Sender) Inherit(from *Sender) {
 	if from == nil {
 		return
 	}
 	for ssrc, q := range from.sources {
-		if q.started {
+		if q.started && s.sources[ssrc] == nil {
 			s.sources[ssrc] = &sequence{offset: q.offset}
 		}
 	}
