@@ -3,7 +3,7 @@
 // A dialplan is a list of rules; the first one that fits decides. A rule's number is a pattern, written as telephone
 // people write them:
 //
-//	1 2 * # +   these characters
+//	1 a * # +   digits, small letters and * # + - _ stand for themselves
 //	X           any digit 0–9
 //	Z           any digit 1–9
 //	N           any digit 2–9
@@ -45,7 +45,7 @@ type File struct {
 
 // Rule says what becomes of the numbers that fit it.
 type Rule struct {
-	Number    string `yaml:"number" doc:"Pattern of the number: digits, * # + as they are, X 0-9, Z 1-9, N 2-9, [13-5] any of these, a last . one or more of anything, a last ! anything or nothing."`
+	Number    string `yaml:"number" doc:"Pattern of the number: digits, small letters and * # + - _ as they are, X 0-9, Z 1-9, N 2-9, [13-5] any of these, a last . one or more of anything, a last ! anything or nothing."`
 	From      string `yaml:"from" doc:"Who the rule is for: phones, trunks, or the name of one trunk."`
 	Do        string `yaml:"do" oneof:"extension|trunk|echo|milliwatt|refuse" doc:"What to do: call an extension, call through a trunk, echo test, test tone, or refuse."`
 	Extension string `yaml:"extension" doc:"Extension to call (do: extension). Empty: the number itself, after strip and prepend."`

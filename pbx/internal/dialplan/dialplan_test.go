@@ -15,6 +15,7 @@ rules:
   - {number: "0.", do: trunk, trunk: carrier, strip: 1}
   - {number: "9Z.", do: trunk, trunk: other, strip: 1, prepend: "+"}
   - {number: "1[0-2]XX", do: extension}
+  - {number: "al!", do: extension}
   - {from: carrier, number: "4930123456", extension: "1001"}
   - {from: trunks, number: "4930XX", strip: 2, prepend: "12"}
 `
@@ -43,6 +44,8 @@ func TestLookup(t *testing.T) {
 		{"", "0301234", Action{Kind: Trunk, Number: "301234", Trunk: "carrier"}},
 		{"", "9491", Action{Kind: Trunk, Number: "+491", Trunk: "other"}},
 		{"", "1001", Action{Kind: Extension, Number: "1001"}},
+		{"", "alice", Action{Kind: Extension, Number: "alice"}},
+		{"", "al", Action{Kind: Extension, Number: "al"}},
 		{"carrier", "4930123456", Action{Kind: Extension, Number: "1001"}},
 		{"other", "493055", Action{Kind: Extension, Number: "123055"}},
 	} {
@@ -66,6 +69,7 @@ func TestLookup(t *testing.T) {
 func TestFaultsNameLineAndKey(t *testing.T) {
 	for text, want := range map[string]string{
 		"rules:\n  - {number: \"1.2\"}":                                   "dialplan.yaml:2: rules[0].number",
+		"rules:\n  - {number: \"A\"}":                                     "rules[0].number",
 		"rules:\n  - {number: \"[1\"}":                                    "rules[0].number",
 		"rules:\n  - {number: \"[3-1]\"}":                                 "rules[0].number",
 		"rules:\n  - {number: \"\"}":                                      "rules[0].number",

@@ -1,6 +1,9 @@
 package dialplan
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // pattern is a compiled number pattern: one set of bytes for each position, and what may follow.
 type pattern struct {
@@ -43,11 +46,11 @@ func parsePattern(text string) (pattern, error) {
 				p.rest = restAny
 			}
 			return p, nil
-		case c == 'X' || c == 'x':
+		case c == 'X':
 			s.addRange('0', '9')
-		case c == 'Z' || c == 'z':
+		case c == 'Z':
 			s.addRange('1', '9')
-		case c == 'N' || c == 'n':
+		case c == 'N':
 			s.addRange('2', '9')
 		case c == '[':
 			end, ok := parseSet(text[i+1:], &s)
@@ -55,7 +58,7 @@ func parsePattern(text string) (pattern, error) {
 				return p, fmt.Errorf("%w: %.20q", ErrPattern, text)
 			}
 			i += end
-		case c >= '0' && c <= '9' || c == '*' || c == '#' || c == '+':
+		case c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || strings.IndexByte("*#+-_", c) >= 0:
 			s.add(c)
 		default:
 			return p, fmt.Errorf("%w: %.20q", ErrPattern, text)
