@@ -60,8 +60,6 @@ type Trunk struct {
 	FromUser  string // user part of From on calls to it; empty: the caller's number
 	FromHost  string // host part of From on calls to it; empty: the exchange's domain
 	MaxCalls  int    // calls at a time; 0: no limit
-
-	row
 }
 
 // CallState is how far a call is.

@@ -1,6 +1,7 @@
 package natslog
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -68,7 +69,7 @@ func streamConfig(table string) *nats.StreamConfig {
 type serverLog struct{ log *slog.Logger }
 
 func (l serverLog) say(level slog.Level, format string, v []any) {
-	l.log.Log(nil, level, "state log server: "+fmt.Sprintf(format, v...)) //nolint:staticcheck // no context to pass on
+	l.log.Log(context.Background(), level, "state log server: "+fmt.Sprintf(format, v...))
 }
 
 func (l serverLog) Noticef(format string, v ...any) { l.say(slog.LevelDebug, format, v) }
