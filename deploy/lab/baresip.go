@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,26 +25,27 @@ type Baresip struct {
 	ctrl *baresipControl
 	ear  ear
 	dir  string
+	addr netip.AddrPort
 }
 
 //go:embed baresip.conf
 var baresipConf string
 
-// baresipPorts are the ports of one baresip; those of the next one on the same host begin ten, or two hundred, higher.
-type baresipPorts struct{ SIP, RTP, RTPEnd, Ctrl uint16 }
+// phonePorts are the ports of one phone; those of the next one on the same host are ten, or two hundred, higher.
+type phonePorts struct{ Slot, SIP, RTP, RTPEnd, Ctrl uint16 }
 
-func portsFor(slot uint16) baresipPorts {
-	return baresipPorts{SIP: 5060 + 10*slot, RTP: 20000 + 200*slot, RTPEnd: 20198 + 200*slot, Ctrl: 4444 + slot}
+func (h *Host) phonePorts() phonePorts {
+	slot := h.slot()
+	return phonePorts{Slot: slot, SIP: h.lab.port(5060 + 10*slot), RTP: 20000 + 200*slot, RTPEnd: 20198 + 200*slot, Ctrl: h.lab.port(4444 + slot)}
 }
 
 // Baresip starts a baresip on the host. It does nothing before Register or, without a server, Call.
 func (h *Host) Baresip(acc Account) *Baresip {
 	h.lab.t.Helper()
-	l, slot := h.lab, h.slot()
-	ports := portsFor(slot)
-	name := fmt.Sprintf("baresip-%s-%s-%d", h.Name, acc.User, slot)
-	b := &Baresip{acc: acc, host: h, t: l.t, dir: filepath.Join(l.Dir, name)}
-	ctrlAddr := h.Port(h.wires[0], ports.Ctrl) // on loopback 127.0.0.1 belongs to everybody
+	l, ports := h.lab, h.phonePorts()
+	name := fmt.Sprintf("baresip-%s-%s-%d", h.Name, acc.User, ports.Slot)
+	b := &Baresip{acc: acc, host: h, t: l.t, addr: netip.AddrPortFrom(h.Addr(), ports.SIP), dir: filepath.Join(l.Dir, name)}
+	ctrlAddr := netip.AddrPortFrom(h.Addr(), ports.Ctrl) // on loopback 127.0.0.1 belongs to everybody
 	var conf bytes.Buffer
 	err := template.Must(template.New("").Parse(baresipConf)).Execute(&conf, map[string]any{
 		"Addr": h.Addr(), "Ports": ports, "Ctrl": ctrlAddr, "Dir": b.dir, "CA": acc.CA, "Tone": l.toneFile(name+"/tone.wav", acc.Tone),
@@ -172,8 +174,8 @@ func (b *Baresip) WaitIncoming() string { b.t.Helper(); return b.event("CALL_INC
 // Answer implements Phone.
 func (b *Baresip) Answer() {
 	b.t.Helper()
-	b.WaitIncoming()
-	if !b.acc.AutoAnswer {
+	if !b.acc.AutoAnswer { // then it tells nothing before it is established
+		b.WaitIncoming()
 		b.command("accept", "")
 	}
 	b.event("CALL_ESTABLISHED", "CALL_CLOSED")
@@ -196,6 +198,9 @@ func (b *Baresip) Hangup() { b.t.Helper(); b.command("hangup", ""); b.event("CAL
 
 // WaitClosed implements Phone.
 func (b *Baresip) WaitClosed() string { b.t.Helper(); return b.event("CALL_CLOSED").Param }
+
+// Addr implements Phone.
+func (b *Baresip) Addr() netip.AddrPort { return b.addr }
 
 // Hears implements Phone.
 func (b *Baresip) Hears(hz float64) tone.Result { b.t.Helper(); return b.ear.hears(hz) }

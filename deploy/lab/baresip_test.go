@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 	"testing"
 )
@@ -13,7 +12,7 @@ func TestBaresipCallsBaresip(t *testing.T) {
 		wire := l.Internet.Capture()
 		alice := l.Remote.Baresip(Account{User: "1001", Tone: 440})
 		bob := l.Remote2.Baresip(Account{User: "1002", Tone: 700})
-		alice.Call(fmt.Sprintf("sip:1002@%s", l.Remote2.Addr()))
+		alice.Call(fmt.Sprintf("sip:1002@%s", bob.Addr()))
 		alice.WaitRinging()
 		bob.Answer()
 		alice.WaitEstablished()
@@ -45,16 +44,16 @@ func TestBaresipRefusals(t *testing.T) {
 		alice := l.Remote.Baresip(Account{User: "1001"})
 		bob := l.Remote2.Baresip(Account{User: "1002"})
 		carol := l.Remote2.Baresip(Account{User: "1003", Codec: "PCMA"}) // a second phone on one host
-		call := func(who string, port int) { alice.Call(fmt.Sprintf("sip:%s@%s:%d", who, l.Remote2.Addr(), port)) }
+		call := func(p *Baresip) { alice.Call(fmt.Sprintf("sip:%s@%s", p.acc.User, p.Addr())) }
 
-		call("1002", 5060)
+		call(bob)
 		bob.Reject()
 		if why := alice.WaitClosed(); !strings.Contains(why, "486") {
 			t.Errorf("busy: %q", why)
 		}
 		bob.WaitClosed()
 
-		call("1002", 5060)
+		call(bob)
 		alice.WaitRinging()
 		if from := bob.WaitIncoming(); !strings.Contains(from, "sip:1001@") {
 			t.Errorf("the caller is %q", from)
@@ -64,7 +63,7 @@ func TestBaresipRefusals(t *testing.T) {
 			t.Errorf("cancelled: no reason given")
 		}
 
-		call("1003", 5070)
+		call(carol)
 		if why := alice.WaitClosed(); !strings.Contains(why, "488") {
 			t.Errorf("no common codec: %q", why)
 		}
@@ -90,7 +89,7 @@ func registrar(l *Lab, sha256 bool) (alice, bob Account) {
 	l.DMZ.Registrar(Kamailio{
 		Domain: "lab.test", Users: map[string]string{"1001": "one", "1002": "two"}, SHA256: sha256, TLS: ca.Issue("lab.test", l.DMZ.Addr()),
 	})
-	server := netip.AddrPortFrom(l.DMZ.Addr(), 5061)
+	server := l.DMZ.Port(l.Internet, 5061)
 	alice = Account{User: "1001", Password: "one", Domain: "lab.test", Server: server, Transport: "tls", CA: ca.File, SRTP: true, Tone: 440}
 	bob = Account{User: "1002", Password: "two", Domain: "lab.test", Server: server, Transport: "tls", CA: ca.File, SRTP: true, Tone: 700}
 	return alice, bob

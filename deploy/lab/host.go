@@ -47,9 +47,12 @@ func (h *Host) Addr6(on ...*Wire) netip.Addr {
 	return netip.Addr{}
 }
 
-// Port is the host's IPv4 address on a wire, with a port.
+// Port is the host's IPv4 address on a wire, with a port. On loopback each run adds a number of its own to every port
+// below 10000, because there a stranger's wildcard socket takes its port on all addresses; use Port for what you
+// configure and for what you dial alike.
 func (h *Host) Port(on *Wire, port uint16) netip.AddrPort {
-	return netip.AddrPortFrom(h.Addr(on), port)
+	h.lab.t.Helper()
+	return netip.AddrPortFrom(h.Addr(on), h.lab.port(port))
 }
 
 // Addrs are all addresses of the host, of both families.
@@ -136,8 +139,12 @@ func (h *Host) HTTP() *http.Client {
 	}
 }
 
-// slot hands out numbers 0, 1, 2… so that several programs on one host get ports of their own.
+// slot hands out numbers 0, 1, 2… so that several programs on one host get ports of their own; on loopback, where some
+// bind their media to the wildcard address, all hosts share the numbers.
 func (h *Host) slot() uint16 {
+	if h.lab.net == nil {
+		h = h.lab.DMZ
+	}
 	h.slots++
 	return uint16(h.slots - 1)
 }

@@ -32,11 +32,12 @@ func (h *Host) Registrar(k Kamailio) *Process {
 	type user struct{ Name, HA1 string }
 	data := struct {
 		Domain string
-		Addr   netip.Addr
+		SIP    netip.AddrPort
+		SIPS   netip.AddrPort
 		TLS    string
 		SHA256 bool
 		Users  []user
-	}{Domain: k.Domain, Addr: h.Addr(), SHA256: k.SHA256}
+	}{Domain: k.Domain, SIP: h.Port(h.wires[0], 5060), SIPS: h.Port(h.wires[0], 5061), SHA256: k.SHA256}
 	for name, password := range k.Users {
 		a1 := []byte(name + ":" + k.Domain + ":" + password) // RFC 7616 §3.4.2
 		ha1 := fmt.Sprintf("%x", md5.Sum(a1))
@@ -45,10 +46,10 @@ func (h *Host) Registrar(k Kamailio) *Process {
 		}
 		data.Users = append(data.Users, user{name, ha1})
 	}
-	ready := AllOf(Listening("udp", h.Port(h.wires[0], 5060)), Listening("tcp", h.Port(h.wires[0], 5060)))
+	ready := AllOf(Listening("udp", data.SIP), Listening("tcp", data.SIP))
 	if k.TLS != nil {
 		data.TLS = l.file(dir+"/tls.cfg", fmt.Sprintf("[server:default]\nmethod = TLSv1.2+\nverify_certificate = no\nrequire_certificate = no\nprivate_key = %s\ncertificate = %s\n", k.TLS.Key, k.TLS.Cert))
-		ready = AllOf(ready, Listening("tcp", h.Port(h.wires[0], 5061)))
+		ready = AllOf(ready, Listening("tcp", data.SIPS))
 	}
 	var conf bytes.Buffer
 	if err := template.Must(template.New("").Parse(kamailioConf)).Execute(&conf, data); err != nil {

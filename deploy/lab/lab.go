@@ -48,6 +48,15 @@ type Lab struct {
 	t        TB
 	net      *netns.Net // nil on loopback
 	launcher *netns.Launcher
+	shift    uint16 // added to ports below 10000; 0 in namespaces
+}
+
+// port is what stands for a well-known port in this run.
+func (l *Lab) port(p uint16) uint16 {
+	if p < 10000 {
+		return p + l.shift
+	}
+	return p
 }
 
 // Wire is one Ethernet segment.
@@ -78,7 +87,9 @@ func New(t TB) *Lab {
 // IPv6, several hosts with one socket on a wildcard address, cutting cables, and (without root) captures.
 func NewLoopback(t TB) *Lab {
 	t.Helper()
-	return newLab(t, loopbackPlan(byte(64+rand.IntN(64)), byte(rand.IntN(64)*4)), nil)
+	l := newLab(t, loopbackPlan(byte(64+rand.IntN(63)), byte(rand.IntN(64)*4)), nil)
+	l.shift = uint16(5000 + 10*rand.IntN(1000)) // stays below the ephemeral ports
+	return l
 }
 
 // Everywhere runs a story on loopback and, if root runs the test, in namespaces.

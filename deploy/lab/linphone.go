@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -25,6 +26,7 @@ type Linphone struct {
 	proc *Process
 	ear  ear
 	dir  string
+	addr netip.AddrPort
 
 	// Its log tells what its prompt keeps silent about: why a registration failed, every message.
 	log     output
@@ -35,12 +37,12 @@ type Linphone struct {
 // Register and without one at once.
 func (h *Host) Linphone(acc Account) *Linphone {
 	h.lab.t.Helper()
-	l, slot := h.lab, h.slot()
-	name := fmt.Sprintf("linphone-%s-%s-%d", h.Name, acc.User, slot)
+	l, ports := h.lab, h.phonePorts()
+	name := fmt.Sprintf("linphone-%s-%s-%d", h.Name, acc.User, ports.Slot)
 	dir := filepath.Join(l.Dir, name)
-	p := &Linphone{acc: acc, host: h, t: l.t, dir: dir}
+	p := &Linphone{acc: acc, host: h, t: l.t, dir: dir, addr: netip.AddrPortFrom(h.Addr(), ports.SIP)}
 	p.ear = ear{t: l.t, who: name, files: func() []string { return []string{filepath.Join(dir, "heard.wav")} }}
-	l.file(name+"/linphonerc", p.config(portsFor(slot)))
+	l.file(name+"/linphonerc", p.config(ports))
 	l.toneFile(name+"/tone.wav", acc.Tone)
 	// Without this directory it cannot make its database, and without that it has no transports.
 	if err := os.MkdirAll(filepath.Join(dir, ".local/share/linphone"), 0o700); err != nil {
@@ -69,7 +71,7 @@ func (p *Linphone) start() {
 	}
 }
 
-func (p *Linphone) config(ports baresipPorts) string {
+func (p *Linphone) config(ports phonePorts) string {
 	p.t.Helper()
 	a := p.acc
 	data := map[string]any{
@@ -236,6 +238,9 @@ func (p *Linphone) WaitClosed() string {
 	}
 	return m[1]
 }
+
+// Addr implements Phone.
+func (p *Linphone) Addr() netip.AddrPort { return p.addr }
 
 // Hears implements Phone.
 func (p *Linphone) Hears(hz float64) tone.Result { p.t.Helper(); return p.ear.hears(hz) }

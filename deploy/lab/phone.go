@@ -53,6 +53,9 @@ type Phone interface {
 	// WaitClosed waits until the call is over and returns the reason as the phone tells it ("486 Busy Here").
 	WaitClosed() string
 
+	// Addr is where it takes SIP calls that come straight to it (UDP and TCP; not behind TLS).
+	Addr() netip.AddrPort
+
 	// Hears waits until the phone hears the tone, in sound that comes after now.
 	Hears(hz float64) tone.Result
 	// HearsNothing waits for a second of silence.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -20,7 +21,7 @@ func Says(pattern string) Ready {
 	return func(p *Process) bool { m, _ := p.out.match(re, p.read); return m != nil }
 }
 
-// Listening waits until the program itself holds a socket at the address, or at the wildcard with its port: "tcp" in
+// Listening waits until the program, or a child of it, holds a socket at the address, or at the wildcard with its port: "tcp" in
 // state LISTEN, or "udp". It asks the kernel and sends nothing, so a capture or a counter is not disturbed.
 func Listening(network string, at netip.AddrPort) Ready {
 	return func(p *Process) bool {
@@ -101,19 +102,39 @@ func parseHexAddr(s string) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(a.Unmap(), uint16(n)), true
 }
 
-// socketInodes are the sockets that a process has open.
+// socketInodes are the sockets that a process and its children have open.
 func socketInodes(pid int) map[string]bool {
-	dir := fmt.Sprintf("/proc/%d/fd", pid)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
 	inodes := map[string]bool{}
-	for _, e := range entries {
-		target, err := os.Readlink(dir + "/" + e.Name())
-		if s, is := strings.CutPrefix(target, "socket:["); err == nil && is {
-			inodes[strings.TrimSuffix(s, "]")] = true
+	for _, p := range append(children(pid), pid) {
+		dir := fmt.Sprintf("/proc/%d/fd", p)
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			target, err := os.Readlink(dir + "/" + e.Name())
+			if s, is := strings.CutPrefix(target, "socket:["); err == nil && is {
+				inodes[strings.TrimSuffix(s, "]")] = true
+			}
 		}
 	}
 	return inodes
+}
+
+// children are the processes that a process started, and those that they started.
+func children(pid int) []int {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	var all []int
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		for _, s := range strings.Fields(string(b)) {
+			if c, err := strconv.Atoi(s); err == nil {
+				all = append(append(all, c), children(c)...)
+			}
+		}
+	}
+	return all
 }
