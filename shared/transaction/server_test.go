@@ -228,14 +228,18 @@ func TestFinishedTransactionsKeepNoMessage(t *testing.T) {
 		_, _ = r.send(sip.OPTIONS)
 		r.reply(3, 200, "far")
 		for _, tx := range r.layer.servers.all() {
+			tx.mu.Lock()
 			if tx.req != nil || tx.onCancel != nil || (!tx.invite && tx.onEnd != nil) {
 				t.Errorf("%v in state %d keeps its request or callbacks", tx.key.method, tx.state)
 			}
+			tx.mu.Unlock()
 		}
 		for _, tx := range r.layer.clients.all() {
+			tx.mu.Lock()
 			if tx.req != nil || len(tx.events) != 0 {
 				t.Errorf("%v in state %d keeps a message", tx.key.method, tx.state)
 			}
+			tx.mu.Unlock()
 		}
 		r.counts("all are there", 2, 2)
 		r.pass(time.Minute)

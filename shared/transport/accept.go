@@ -98,7 +98,7 @@ func (i *Interface) admit(conn *net.TCPConn) {
 		i.dropped(remote, verdict.ConnectionLimit, nil)
 		return
 	}
-	if !i.spawn(func() { i.serveStream(s, remote) }) {
+	if !i.spawn(func() { s.guard(remote, func() { i.serveStream(s, remote) }) }) {
 		i.conns.remove(s)
 		reset(conn)
 	}
@@ -112,7 +112,6 @@ func reset(conn *net.TCPConn) {
 
 // serveStream is the goroutine of an accepted connection: handshake, then reading.
 func (i *Interface) serveStream(s *stream, remote netip.AddrPort) {
-	defer i.logPanic(remote)
 	if err := i.welcome(s); err != nil {
 		s.end(verdict.HandshakeFailed)
 		s.mu.Lock()

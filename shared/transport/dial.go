@@ -3,7 +3,6 @@ package transport
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -162,10 +161,10 @@ func (i *Interface) connect(ctx context.Context, key dialKey, bind netip.Addr, c
 		_ = s.tcp.Close()
 		return nil, fmt.Errorf("dialling %s: %w", key.remote, err)
 	}
-	if !i.spawn(func() { s.read(); i.forgetFlow(key, s.flow) }) {
+	if !i.spawn(func() { s.guard(key.remote, s.read); i.forgetFlow(key, s.flow) }) {
 		i.unregister(s.flow)
 		_ = s.tcp.Close()
-		return nil, errors.Join(fmt.Errorf("dialling %s: %w", key.remote, ErrClosed))
+		return nil, fmt.Errorf("dialling %s: %w", key.remote, ErrClosed)
 	}
 	return s.flow, nil
 }

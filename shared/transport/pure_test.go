@@ -119,7 +119,7 @@ func TestRosterCaps(t *testing.T) {
 	admit(4, b, 0)
 	admit(5, netip.MustParseAddr("192.0.2.3"), 0)
 	admit(6, netip.MustParseAddr("192.0.2.4"), 2) // strangers are full: the oldest of all
-	for range 2 { // the second time changes nothing
+	for range 2 {                                 // the second time changes nothing
 		if !r.trust(3) {
 			t.Error("trusting a stranger fails")
 		}

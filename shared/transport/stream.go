@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -73,6 +74,26 @@ func (s *stream) handshake(ctx context.Context, conn *tls.Conn) error {
 		return fmt.Errorf("handshake with %s: %w", s.tcp.RemoteAddr(), err)
 	}
 	return nil
+}
+
+// guard runs the goroutine of the connection. A panic that got past those around the handler ends this connection only.
+func (s *stream) guard(remote netip.AddrPort, run func()) {
+	defer func() {
+		r := recover()
+		if r == nil {
+			return
+		}
+		s.iface.reportPanic(remote, r)
+		s.abort(verdict.Internal)
+		s.iface.conns.remove(s)
+		if s.flow == nil {
+			s.iface.dropped(remote, verdict.Internal, nil)
+			return
+		}
+		s.iface.unregister(s.flow)
+		s.iface.closedFlow(s.flow, verdict.Internal)
+	}()
+	run()
 }
 
 // read is the reader: it delivers until the connection ends, then tells the handler.

@@ -307,3 +307,23 @@ func TestDialTLSByName(t *testing.T) {
 		t.Errorf("dialling without ClientTLS: %v", err)
 	}
 }
+
+// A panic in the owner's TLS callback ends that connection, and leaves nothing of it.
+func TestPanicInHandshake(t *testing.T) {
+	rec := newRecorder()
+	i := serve(t, transport.Config{Network: transport.TLS, TLS: func() *tls.Config { panic("a fault of ours") }}, rec)
+	for n := range 2 {
+		if c, err := net.Dial("tcp", i.Local().String()); err == nil { // else it was reset already
+			_ = c.SetDeadline(time.Now().Add(patience))
+			ends(t, c)
+			_ = c.Close()
+		}
+		rec.Wait(t, "the drop", func() bool { return len(rec.Drops()) == n+1 })
+	}
+	if d := rec.Drops()[0]; d.Why != verdict.Internal {
+		t.Errorf("dropped for %q", d.Why)
+	}
+	if trusted, strangers := i.ConnectionCounts(); trusted+strangers != 0 {
+		t.Errorf("%d connections are left", trusted+strangers)
+	}
+}

@@ -158,7 +158,8 @@ type Handler interface {
 	Unparsed(f *Flow, data []byte, v verdict.Verdict)
 
 	// Dropped names what never became a message or a connection: refused by Accept, over a limit, handshake failed, a
-	// panic in the owner (verdict.Internal). The remote is the zero value if accept itself failed. data may be nil.
+	// datagram that is too large or no SIP at all, a panic (verdict.Internal). The remote is the zero value if accept
+	// itself failed. data may be nil, and is valid only during the call.
 	Dropped(i *Interface, remote netip.AddrPort, why verdict.Reason, data []byte)
 
 	// Closed tells that a flow's connection ended, after its last message. Never called for UDP.

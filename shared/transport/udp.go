@@ -121,6 +121,7 @@ func (i *Interface) readUDP(c *net.UDPConn) {
 
 // datagram screens one datagram and delivers it.
 func (i *Interface) datagram(local netip.Addr, remote netip.AddrPort, data []byte, truncated bool) {
+	defer i.recovered(remote, data)
 	if v := i.accept(remote); !v.OK() {
 		i.dropped(remote, v.Reason, data)
 		return
