@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -32,30 +33,49 @@ func (l lines) Border(context.Context) (*transport.Flow, error) {
 	return nil, errNoBorder
 }
 
-// Phone returns how to reach a phone on the inside: over the flow that it registered by, or, if that was a connection
-// which is gone, over a new one to its contact.
+// Phone returns how to reach a phone on the inside: over UDP at its contact, over TCP and TLS by the connection that it
+// registered over, or, if that is gone, by a new one to its contact.
 func (l lines) Phone(b *store.Binding) func(context.Context) (*transport.Flow, error) {
 	return func(ctx context.Context) (*transport.Flow, error) {
 		i := l.x.phoneInterface(b)
 		if i == nil {
 			return nil, fmt.Errorf("the exchange no longer listens for %s", b.Network)
 		}
+		contact, known := contactAddr(b)
 		if b.Network == string(transport.UDP) {
-			return i.FlowTo(b.Remote), nil
+			if known && contact.Addr() == b.Remote.Addr().Unmap() {
+				return i.FlowTo(contact), nil
+			}
+			return i.FlowTo(b.Remote), nil // behind a NAT, its contact means nothing to us
 		}
 		if f, ok := i.Flow(b.FlowID); ok {
 			return f, nil
 		}
-		uri, err := sipmsg.ParseURI(b.ContactURI)
-		if err != nil {
-			return nil, err
-		}
-		addr, err := netip.ParseAddr(uri.Host)
-		if err != nil || uri.Port == 0 {
+		if !known {
 			return nil, errNoPhone
 		}
-		return i.Dial(ctx, netip.AddrPortFrom(addr, uint16(uri.Port)))
+		return i.Dial(ctx, contact)
 	}
+}
+
+// contactAddr is the address in a binding's contact, if it names one.
+func contactAddr(b *store.Binding) (netip.AddrPort, bool) {
+	uri, err := sipmsg.ParseURI(b.ContactURI)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	addr, err := netip.ParseAddr(strings.Trim(uri.Host, "[]"))
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	port := uri.Port
+	if port == 0 { // RFC 3261 §19.1.2
+		port = 5060
+		if b.Network == string(transport.TLS) {
+			port = 5061
+		}
+	}
+	return netip.AddrPortFrom(addr.Unmap(), uint16(port)), true
 }
 
 // phoneInterface returns the socket that a binding was made over, or another one of its network.
