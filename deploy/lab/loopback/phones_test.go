@@ -55,18 +55,12 @@ func (s *site) config(p place, number string) siptest.Config {
 // tones are far enough apart to be told apart, and no multiples of each other.
 var tones = []float64{440, 523, 620, 740, 880, 1170, 1310, 1490, 1610, 1730}
 
-var hosts = make(chan int, 1)
-
 // host is the last octet of the next phone's address.
-func (s *site) host() int {
-	hosts <- 0
-	defer func() { <-hosts }()
-	s.next++
-	return 100 + (s.next-1)%50
-}
+func (s *site) host() int { return 100 + int(s.next.Add(1)-1)%50 }
 
 // phone makes a phone that is closed, and asked for faults, at the end of the test.
-func (s *site) phone(t testing.TB, c siptest.Config) *siptest.Phone {
+func (s *site) phone(c siptest.Config) *siptest.Phone {
+	t := s.t
 	t.Helper()
 	p, err := siptest.NewPhone(c)
 	if err != nil {
@@ -87,18 +81,18 @@ func (s *site) phone(t testing.TB, c siptest.Config) *siptest.Phone {
 }
 
 // register makes a phone and registers it.
-func (s *site) register(t testing.TB, c siptest.Config) *siptest.Phone {
-	t.Helper()
-	p := s.phone(t, c)
-	s.renew(t, p)
+func (s *site) register(c siptest.Config) *siptest.Phone {
+	s.t.Helper()
+	p := s.phone(c)
+	s.renew(p)
 	return p
 }
 
 // renew registers a phone.
-func (s *site) renew(t testing.TB, p *siptest.Phone) {
-	t.Helper()
-	if err := p.Register(within(t, patience), time.Hour); err != nil {
-		t.Fatalf("registering %s: %v", p.Name(), err)
+func (s *site) renew(p *siptest.Phone) {
+	s.t.Helper()
+	if err := p.Register(within(s.t, patience), time.Hour); err != nil {
+		s.t.Fatalf("registering %s: %v", p.Name(), err)
 	}
 }
 

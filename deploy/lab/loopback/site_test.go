@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"text/template"
 
@@ -56,13 +57,20 @@ type site struct {
 	roots  *x509.CertPool
 	border *program
 	pbx    *program
-	next   int // last octet of the next phone outside; inside is 50 higher
+	next   *atomic.Int32 // how many phones have an address
+}
+
+// in is the site as a subtest uses it.
+func (s *site) in(t testing.TB) *site {
+	c := *s
+	c.t = t
+	return &c
 }
 
 // newSite writes the configuration of a site with quickstart, changes it, and starts nothing.
 func newSite(t testing.TB, change func(*options)) *site {
 	t.Helper()
-	s := &site{t: t, opt: options{Ring: "3m", MinExpires: "1s", AccessSRTP: "require", Threshold: 5, Window: "1m", Ban: "5m",
+	s := &site{t: t, next: new(atomic.Int32), opt: options{Ring: "3m", MinExpires: "1s", AccessSRTP: "require", Threshold: 5, Window: "1m", Ban: "5m",
 		Hold: "30s", Weights: "{bad-credentials: 1, unknown-user: 1}", Allow: "[]", NonceLife: "5m", LogLevel: "info"}}
 	if change != nil {
 		change(&s.opt)
