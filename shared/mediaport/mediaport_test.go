@@ -25,7 +25,7 @@ func pool(t *testing.T, lo, hi uint16) (*Pool, *clock) {
 }
 
 func TestPairIsEvenAndNext(t *testing.T) {
-	p, _ := pool(t, 18001, 18099)
+	p, _ := pool(t, 11001, 11099)
 	pair, err := p.Open(loopback)
 	if err != nil {
 		t.Fatal(err)
@@ -35,13 +35,13 @@ func TestPairIsEvenAndNext(t *testing.T) {
 	if rtp%2 != 0 || rtcp != rtp+1 || rtp != int(pair.Port) {
 		t.Errorf("ports %d and %d, pair says %d", rtp, rtcp, pair.Port)
 	}
-	if rtp < 18002 || rtcp > 18099 {
+	if rtp < 11002 || rtcp > 11099 {
 		t.Errorf("ports %d, %d outside the range", rtp, rtcp)
 	}
 }
 
 func TestPortsRestAndComeBack(t *testing.T) {
-	p, c := pool(t, 18100, 18103) // two pairs
+	p, c := pool(t, 11100, 11103) // two pairs
 	first, err := p.Open(loopback)
 	if err != nil {
 		t.Fatal(err)
@@ -75,18 +75,18 @@ func TestPortsRestAndComeBack(t *testing.T) {
 }
 
 func TestForeignSocketIsSkipped(t *testing.T) {
-	foreign, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 18201})
+	foreign, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 11201})
 	if err != nil {
-		t.Fatalf("port 18201 is taken on this machine: %v", err)
+		t.Fatalf("port 11201 is taken on this machine: %v", err)
 	}
 	defer foreign.Close()
-	p, _ := pool(t, 18200, 18203)
-	pair, err := p.Open(loopback) // 18200's RTCP port is the foreign one
+	p, _ := pool(t, 11200, 11203)
+	pair, err := p.Open(loopback) // 11200's RTCP port is the foreign one
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pair.Close()
-	if pair.Port != 18202 {
+	if pair.Port != 11202 {
 		t.Errorf("got %d", pair.Port)
 	}
 	if _, err := p.Open(loopback); !errors.Is(err, ErrExhausted) {
@@ -95,14 +95,14 @@ func TestForeignSocketIsSkipped(t *testing.T) {
 }
 
 func TestAddressThatIsNotOurs(t *testing.T) {
-	p, _ := pool(t, 18300, 18309)
+	p, _ := pool(t, 11300, 11309)
 	if _, err := p.Open(netip.MustParseAddr("192.0.2.1")); err == nil || errors.Is(err, ErrExhausted) {
 		t.Errorf("want the system's error, got %v", err)
 	}
 }
 
 func TestIPv6(t *testing.T) {
-	p, _ := pool(t, 18400, 18499)
+	p, _ := pool(t, 11400, 11499)
 	pair, err := p.Open(netip.IPv6Loopback())
 	if err != nil {
 		t.Fatalf("opening on ::1: %v", err)

@@ -176,6 +176,7 @@ func TestEcho(t *testing.T) {
 	if pkt := p.packet(); pkt.SequenceNumber != last.SequenceNumber+1 || pkt.Timestamp != last.Timestamp+160 {
 		t.Errorf("%v after %v", pkt.Header, last.Header)
 	}
+	until(t, "all counted", func() bool { return s.Stats().BytesOut == 16*172 })
 	st := s.Stats()
 	if st.PacketsIn != 18 || st.PacketsOut != 16 || st.BytesOut != 16*172 || st.Strangers != 0 || st.Remote != at(p.rtp) {
 		t.Errorf("%+v", st)

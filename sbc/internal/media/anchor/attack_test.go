@@ -123,6 +123,7 @@ func TestBleed(t *testing.T) {
 		if back := attack.end(); back != 0 {
 			t.Errorf("%s: %d packets came back to the attacker", suite, back)
 		}
+		waitFor(t, "all counted", func() bool { return s.Stats().Sides[B].PacketsOut >= 30 })
 		st := s.Stats()
 		if o := st.Sides[A]; o.LatchMoves != 0 || o.Remote != addr(out.rtp) || o.PacketsIn != 30 || o.RTCPIn != 0 {
 			t.Errorf("%s: outside %+v", suite, o)

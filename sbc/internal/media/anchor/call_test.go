@@ -27,6 +27,7 @@ func TestTonesBothWays(t *testing.T) {
 			if phones[0].failures+phones[1].failures != 0 {
 				t.Errorf("%s: packets did not open", suite)
 			}
+			waitFor(t, "all counted", func() bool { return s.Stats().Sides[caller].PacketsOut == 30 })
 			st := s.Stats()
 			if o := st.Sides[caller]; o.Suite != suite || o.PacketsIn != 30 || o.PacketsOut != 30 || !o.Latched || len(o.Dropped) != 0 {
 				t.Errorf("%s: outside %+v", suite, o)

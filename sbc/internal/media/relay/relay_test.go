@@ -169,6 +169,7 @@ func TestPlainBothWays(t *testing.T) {
 	if got := x.b.receive(x.b.rtcp); !bytes.Equal(got, rrPacket(7)) {
 		t.Errorf("%x", got)
 	}
+	until(t, "all counted", func() bool { st := x.s.Stats(); return st[1].RTCPOut+st[0].PacketsOut+st[1].PacketsOut == 3 })
 	st := x.s.Stats()
 	if st[0].PacketsIn != 1 || st[1].PacketsOut != 1 || st[0].BytesIn != 16 || st[0].RTCPIn != 1 || st[1].RTCPOut != 1 || !st[0].Latched {
 		t.Errorf("%+v", st)

@@ -1,0 +1,32 @@
+package keying
+
+import (
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestWall holds the room's wall: keys and packets, no sockets and no clock.
+func TestWall(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d files: %v", len(files), err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range f.Imports {
+			switch path := strings.Trim(i.Path.Value, `"`); path {
+			case "net", "os", "time", "brickhouse/sbc/internal/media/relay":
+				t.Errorf("%s imports %s", name, path)
+			}
+		}
+	}
+}

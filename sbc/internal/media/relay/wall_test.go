@@ -1,0 +1,32 @@
+package relay
+
+import (
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestWall holds the room's wall: it knows neither SIP nor SDP.
+func TestWall(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d files: %v", len(files), err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range f.Imports {
+			switch path := strings.Trim(i.Path.Value, `"`); path {
+			case "github.com/emiago/sipgo/sip", "brickhouse/shared/sdp", "brickhouse/shared/sipmsg", "brickhouse/sbc/internal/media/anchor":
+				t.Errorf("%s imports %s", name, path)
+			}
+		}
+	}
+}
