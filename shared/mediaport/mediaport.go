@@ -129,6 +129,9 @@ func (p *Pool) take(host netip.Addr) (uint16, bool) {
 	defer p.mu.Unlock()
 	t := p.tableLocked(host)
 	p.wakeLocked(t)
+	if len(t.free) == 0 {
+		p.wakeEarlyLocked(t)
+	}
 	n := len(t.free)
 	if n == 0 {
 		return 0, false
@@ -163,6 +166,22 @@ func (p *Pool) wakeLocked(t *table) {
 	now := p.cfg.Now()
 	n := 0
 	for n < len(t.resting) && !t.resting[n].until.After(now) {
+		t.free = append(t.free, t.resting[n].port)
+		n++
+	}
+	t.resting = t.resting[n:]
+}
+
+// earlyWake is the part of its rest that a port must have had before it is taken because no other is left.
+const earlyWake = 6
+
+// wakeEarlyLocked frees ports that have rested a while, when a call would fail otherwise: under load the choice among
+// them is still random, and the packets of the call before have had their seconds to run out.
+func (p *Pool) wakeEarlyLocked(t *table) {
+	now := p.cfg.Now()
+	enough := p.cfg.Rest - p.cfg.Rest/earlyWake
+	n := 0
+	for n < len(t.resting) && !t.resting[n].until.Add(-enough).After(now) {
 		t.free = append(t.free, t.resting[n].port)
 		n++
 	}

@@ -59,9 +59,9 @@ func TestPortsRestAndComeBack(t *testing.T) {
 	if free, used, resting := p.Count(loopback); free != 0 || used != 1 || resting != 1 {
 		t.Errorf("after close: free %d used %d resting %d", free, used, resting)
 	}
-	c.now = c.now.Add(29 * time.Second)
+	c.now = c.now.Add(4 * time.Second)
 	if _, err := p.Open(loopback); !errors.Is(err, ErrExhausted) {
-		t.Fatalf("a port was given again after 29 s: %v", err)
+		t.Fatalf("the only port was given again after 4 s: %v", err)
 	}
 	c.now = c.now.Add(time.Second)
 	again, err := p.Open(loopback)
@@ -71,6 +71,25 @@ func TestPortsRestAndComeBack(t *testing.T) {
 	defer again.Close()
 	if again.Port != first.Port {
 		t.Errorf("got port %d, only %d was free", again.Port, first.Port)
+	}
+}
+
+// TestRestIsKeptWhileOthersAreFree: the early wake is for the case that nothing else is left.
+func TestRestIsKeptWhileOthersAreFree(t *testing.T) {
+	p, c := pool(t, 11220, 11223)
+	first, err := p.Open(loopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	c.now = c.now.Add(29 * time.Second)
+	second, err := p.Open(loopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if second.Port == first.Port {
+		t.Errorf("port %d was given again after 29 s although another was free", first.Port)
 	}
 }
 
