@@ -88,7 +88,7 @@ func Default() Config {
 		Control: "/run/brickhouse/pbx.sock",
 		Log:     telemetry.DefaultLog(),
 		Core:    Core{Border: "sbc.brickhouse.internal"},
-		Media:   Media{media.Config{MinPort: 30000, MaxPort: 30999, Silence: time.Minute}},
+		Media:   Media{media.Config{MinPort: 12000, MaxPort: 12999, Silence: time.Minute}},
 		Secrets: secret.DefaultConfig(),
 		Digest:  Digest{MD5: true, NonceLife: 5 * time.Minute},
 		Limits: Limits{

@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,8 +61,9 @@ type Border struct {
 	media    map[realmName]anchor.Realm
 	trunks   atomic.Pointer[trunkTable] // replaced by Reload
 
-	stop context.CancelFunc
-	done chan struct{}
+	closing context.Context // ends with Close
+	stop    context.CancelFunc
+	running sync.Mutex // held by Run
 }
 
 // trunkTable is what the configuration says about carriers. It is a constant.
@@ -75,8 +77,9 @@ type trunkTable struct {
 func New(cfg Config, log *slog.Logger, m *telemetry.Metrics) (*Border, error) {
 	b := &Border{
 		cfg: cfg, log: log, metrics: NewMetrics(m), resolver: net.DefaultResolver,
-		domains: map[string]bool{}, done: make(chan struct{}),
+		domains: map[string]bool{},
 	}
+	b.closing, b.stop = context.WithCancel(context.Background())
 	for _, d := range append([]string{cfg.Domain}, cfg.Aliases...) {
 		b.domains[strings.ToLower(d)] = true
 	}
@@ -244,8 +247,14 @@ func (b *Border) setTrunks(list []Trunk) error {
 
 // Run serves until ctx ends.
 func (b *Border) Run(ctx context.Context) {
-	ctx, b.stop = context.WithCancel(ctx)
-	defer close(b.done)
+	b.running.Lock()
+	defer b.running.Unlock()
+	if b.closing.Err() != nil { // closed before Run began
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.closing, cancel)()
 	go b.sweep(ctx)
 	b.core.run(ctx)
 }
@@ -269,10 +278,9 @@ func (b *Border) Close() {
 	if b.engine != nil {
 		b.engine.Close(hangupPatience)
 	}
-	if b.stop != nil {
-		b.stop()
-		<-b.done
-	}
+	b.stop()
+	b.running.Lock()
+	defer b.running.Unlock()
 	for _, r := range b.realms {
 		listen.Close(r.interfaces)
 	}

@@ -86,7 +86,7 @@ type Limits struct {
 	Bindings    int           `yaml:"bindings" doc:"Registered contacts at a time."`
 	Connections int           `yaml:"connections" doc:"Connections per listening socket."`
 	PerSource   int           `yaml:"per_source" doc:"Connections of strangers per source address."`
-	Ring        time.Duration `yaml:"ring" doc:"Longest time that a call rings."`
+	Ring        time.Duration `yaml:"ring" doc:"Longest time that a call rings. Longer than the exchange's, which knows better why a call ends."`
 }
 
 // SetDefaults sets what a gateway has unless the file says otherwise.
@@ -101,9 +101,9 @@ func Default() Config {
 		Access:  Access{SRTP: "require"},
 		Peer:    Peer{SRTP: "allow"},
 		Core:    Core{ServerName: "pbx.brickhouse.internal"},
-		Media:   anchor.Config{MinPort: 20000, MaxPort: 29999, Silence: time.Minute, Drain: 3 * time.Second, Quarantine: 30 * time.Second},
+		Media:   anchor.DefaultConfig(),
 		Guard:   guard.Default(),
-		Limits:  Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Ring: 3 * time.Minute},
+		Limits:  Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Ring: 4 * time.Minute},
 	}
 }
 

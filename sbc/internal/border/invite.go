@@ -59,6 +59,11 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict
 	}}}
 	flow := s.Flow()
 	plan.Learn = func(res *sip.Response) { b.learn(flow, res) }
+	if _, ok := sipmsg.Header(req, "Proxy-Authorization"); !ok && from == access {
+		// The exchange will ask who this is. Until it is told, a stranger's call takes no port and no key.
+		plan.Media = withheld{}
+		return b.begin(s, plan)
+	}
 	return b.start(s, plan, b.endpoint(from, flow), b.endpoint(core, b.core.current()))
 }
 
@@ -152,13 +157,33 @@ func (b *Border) start(s *transaction.Server, plan b2bua.Plan, sideA, sideB anch
 	session := b.anchor.Open(id, sideA, sideB, anchor.Events{OnTimeout: func() { b.engine.End(id, verdict.MediaTimeout) }})
 	plan.Media = media{session}
 	plan.Answer = func(b2bua.Target) { session.Established() }
+	v := b.begin(s, plan)
+	if !v.OK() {
+		session.Close()
+	}
+	return v
+}
+
+// begin hands a call to the engine.
+func (b *Border) begin(s *transaction.Server, plan b2bua.Plan) verdict.Verdict {
 	plan.End = func(e b2bua.Ending) { b.metrics.ended.Inc(e.Reason) }
 	if _, err := b.engine.Start(s, plan); err != nil {
-		session.Close()
 		return refusal(err)
 	}
 	return verdict.Passed
 }
+
+// withheld is the media of a call whose caller has not said who it is: the offer does not go inside, and no answer comes
+// back.
+type withheld struct{}
+
+func (withheld) Offer(b2bua.Side, []byte) ([]byte, error) { return nil, nil }
+
+func (withheld) Answer(b2bua.Side, []byte) ([]byte, error) {
+	return nil, &b2bua.Refusal{Code: sip.StatusForbidden, Reason: verdict.NotAllowed}
+}
+
+func (withheld) Close() {}
 
 // refusal is the verdict on a call that can't start.
 func refusal(err error) verdict.Verdict {
