@@ -16,6 +16,7 @@ import (
 const (
 	followBatch = 500                    // changes given to apply at once
 	followQueue = 4096                   // messages between the connection and the follower
+	heartbeat   = time.Second            // two missed, and a follower subscribes again where it was
 	syncPoll    = 100 * time.Millisecond // how often a quiet follower asks whether it has seen all
 )
 
@@ -56,7 +57,7 @@ func (f *follower) run(ctx context.Context) error {
 	ended := f.log.conn.StatusChanged(nats.CLOSED)
 	// An ordered consumer starts over by itself, where it was, when a message is missing.
 	sub, err := f.log.js.Subscribe(subjectRoot+f.table+".>", deliver, nats.OrderedConsumer(),
-		nats.BindStream(streamName(f.table)), nats.DeliverAll())
+		nats.BindStream(streamName(f.table)), nats.DeliverAll(), nats.IdleHeartbeat(heartbeat))
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,8 @@ type Config struct {
 // Times of the log.
 const (
 	resendAfter  = time.Second      // a change that is not acknowledged is sent again
+	reviveAfter  = 3 * time.Second  // with writes refused for so long, the streams are opened anew
+	reviveEvery  = 5 * time.Second  // and again
 	tombstoneTTL = 10 * time.Minute // how long the stream remembers that a key is gone
 	startTimeout = 30 * time.Second // server start: reads all indexes
 	closeTimeout = 2 * time.Second  // Close waits for what is under way
@@ -101,7 +103,7 @@ func open(cfg Config) (_ *Log, err error) {
 	if err := l.connect(streams); err != nil {
 		return nil, err
 	}
-	if l.outbox, err = newOutbox(l.conn, l.js, cfg.Tables); err != nil {
+	if l.outbox, err = newOutbox(l.conn, l.js, cfg.Tables, l.revive); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -134,6 +136,14 @@ func (l *Log) connect(onDisk []string) error {
 		}
 	}
 	return l.dir.sync()
+}
+
+// revive tries to get over a disk that refused a write.
+func (l *Log) revive() {
+	l.cfg.Log.Error("state can't be written; opening it anew", "dir", l.cfg.Dir, "waiting", l.Stats().Waiting)
+	if err := reviveServer(l.srv, l.dir.store()); err != nil {
+		l.cfg.Log.Error("state is still away", "dir", l.cfg.Dir, "error", err)
+	}
 }
 
 // Append implements state.Log.

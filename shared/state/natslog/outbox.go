@@ -40,6 +40,7 @@ type outbox struct {
 	inbox  string        // acknowledgements come to inbox.<token>
 	wake   chan struct{} // something is ready, or close was called
 	slots  chan struct{} // of maxResolve
+	revive func()        // opens the streams anew
 	wg     sync.WaitGroup
 
 	mu      sync.Mutex
@@ -49,6 +50,8 @@ type outbox struct {
 	ready   []*entry
 	token   uint64
 	count   state.Stats
+	refused time.Time // since when nothing was acknowledged though something is overdue; zero: all is well
+	revived time.Time // last call of revive
 	closed  bool
 }
 
@@ -74,9 +77,9 @@ type pending struct {
 	n     int // changes that it stands for
 }
 
-func newOutbox(conn *nats.Conn, js nats.JetStreamContext, tables []string) (*outbox, error) {
+func newOutbox(conn *nats.Conn, js nats.JetStreamContext, tables []string, revive func()) (*outbox, error) {
 	o := &outbox{
-		conn: conn, js: js, inbox: nats.NewInbox(), tables: map[string]bool{},
+		conn: conn, js: js, revive: revive, inbox: nats.NewInbox(), tables: map[string]bool{},
 		wake: make(chan struct{}, 1), slots: make(chan struct{}, maxResolve),
 		entries: map[state.Key]*entry{}, last: map[state.Key]last{}, flight: map[uint64]*entry{},
 	}
@@ -170,7 +173,9 @@ func (o *outbox) publish() {
 		select {
 		case <-o.wake:
 		case <-again.C:
-			o.resend()
+			if o.resend() {
+				o.revive()
+			}
 		}
 		for {
 			msgs, tell, closed := o.take()
@@ -215,16 +220,24 @@ func (o *outbox) take() (msgs []*nats.Msg, tell []func(), closed bool) {
 	return msgs, tell, o.closed
 }
 
-// resend puts in line again what was not acknowledged for long.
-func (o *outbox) resend() {
+// resend puts in line again what was not acknowledged for long. It reports whether it is time to revive the streams.
+func (o *outbox) resend() (revive bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, e := range o.flight {
 		if time.Since(e.sentAt) > resendAfter {
 			o.count.Resent++
 			o.readyLocked(e)
+			if o.refused.IsZero() {
+				o.refused = time.Now()
+			}
 		}
 	}
+	if o.refused.IsZero() || o.closed || time.Since(o.refused) < reviveAfter || time.Since(o.revived) < reviveEvery {
+		return false
+	}
+	o.revived = time.Now()
+	return true
 }
 
 // acknowledge takes the server's answer to one message.
@@ -239,9 +252,7 @@ func (o *outbox) acknowledge(m *nats.Msg) {
 			Code int `json:"err_code"`
 		} `json:"error"`
 	}
-	if err := json.Unmarshal(m.Data, &ack); err != nil {
-		return // "no responders": the stream is away; resend will try again
-	}
+	err = json.Unmarshal(m.Data, &ack) // it has no data when the streams are closed
 	o.mu.Lock()
 	e := o.flight[token]
 	if e == nil { // an answer to what was sent again since
@@ -250,12 +261,13 @@ func (o *outbox) acknowledge(m *nats.Msg) {
 	}
 	tell := func() {}
 	switch {
-	case ack.Error == nil && ack.Seq > 0:
+	case err == nil && ack.Error == nil && ack.Seq > 0:
+		o.refused = time.Time{}
 		tell = o.settleLocked(e, last{ack.Seq, e.cur.Ver})
-	case ack.Error != nil && (ack.Error.Code == wrongLast || ack.Error.Code == wrongLastKnown):
+	case err == nil && ack.Error != nil && (ack.Error.Code == wrongLast || ack.Error.Code == wrongLastKnown):
 		o.wg.Go(func() { o.resolve(e, token) })
 	}
-	// Any other error is the server's trouble, such as a full disk: resend will try again.
+	// Any other answer, and none, is the server's trouble, such as a full disk: resend will try again.
 	o.mu.Unlock()
 	tell()
 }

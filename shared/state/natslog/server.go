@@ -46,6 +46,19 @@ func startServer(dir string, log *slog.Logger) (*server.Server, error) {
 	return srv, nil
 }
 
+// reviveServer closes the streams and opens them again. A stream that failed to write once refuses for ever, also when the
+// disk has room again.
+func reviveServer(srv *server.Server, dir string) error {
+	if err := srv.ShutdownJetStream(); err != nil {
+		return fmt.Errorf("closing the streams: %w", err)
+	}
+	err := srv.EnableJetStream(&server.JetStreamConfig{StoreDir: dir, MaxStore: maxStore, MaxMemory: maxMemory, SyncAlways: true})
+	if err != nil {
+		return fmt.Errorf("opening the streams: %w", err)
+	}
+	return nil
+}
+
 // streamConfig keeps the last value of each key of a table on disk.
 func streamConfig(table string) *nats.StreamConfig {
 	return &nats.StreamConfig{
