@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -69,8 +70,9 @@ type Exchange struct {
 	coreCerts, phoneCerts *transport.Certificates
 	core, phones          []*transport.Interface
 
-	stop context.CancelFunc
-	done chan struct{}
+	closing context.Context // ends with Close
+	stop    context.CancelFunc
+	running sync.Mutex // held by Run
 }
 
 // New makes an exchange from its configuration: it opens the secrets, reads its state back, and binds every socket. An
@@ -78,8 +80,9 @@ type Exchange struct {
 func New(ctx context.Context, cfg Config, log *slog.Logger, m *telemetry.Metrics) (*Exchange, error) {
 	x := &Exchange{
 		cfg: cfg, log: log, metrics: NewMetrics(m), limits: sipmsg.DefaultLimits(),
-		domains: map[string]bool{}, done: make(chan struct{}),
+		domains: map[string]bool{},
 	}
+	x.closing, x.stop = context.WithCancel(context.Background())
 	x.workers.SetLimit(maxRegisters)
 	for _, d := range append([]string{cfg.Domain}, cfg.Aliases...) {
 		x.domains[strings.ToLower(d)] = true
@@ -263,8 +266,14 @@ func Check(cfg *Config) error {
 
 // Run serves until ctx ends.
 func (x *Exchange) Run(ctx context.Context) {
-	ctx, x.stop = context.WithCancel(ctx)
-	defer close(x.done)
+	x.running.Lock()
+	defer x.running.Unlock()
+	if x.closing.Err() != nil { // closed before Run began
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(x.closing, cancel)()
 	t := time.NewTicker(expireEvery)
 	defer t.Stop()
 	for {
@@ -284,10 +293,9 @@ func (x *Exchange) Close() {
 	if x.engine != nil {
 		x.engine.Close(hangupPatience)
 	}
-	if x.stop != nil {
-		x.stop()
-		<-x.done
-	}
+	x.stop()
+	x.running.Lock()
+	defer x.running.Unlock()
 	listen.Close(x.core)
 	listen.Close(x.phones)
 	if x.tx != nil {
