@@ -1,5 +1,5 @@
-// Package state is the seam between what a node knows and the change log that keeps it: five small ideas that fit one
-// machine and many. Call code never sees it; it sees pbx/internal/store, which serves from memory and appends here.
+// Package state is the seam between what a node knows and the change log that keeps it: append, follow and claim, which
+// fit one machine and many. Call code never sees it; it sees pbx/internal/store, which serves from memory and appends here.
 //
 // A Log holds the last value of each key. It is no database: there are no queries, only Append and Follow. On one
 // machine the log is package natslog, a JetStream server inside the process that listens nowhere; package memlog is the
