@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -64,32 +65,39 @@ func (c *Capture) Stop() []pcap.Packet {
 	if c.done || c.proc == nil {
 		return c.packets
 	}
+	c.packets = c.Peek()
 	c.done = true
 	c.proc.Stop()
 	if m := droppedRE.FindStringSubmatch(c.proc.Output()); m == nil || m[1] != "0" {
 		c.t.Errorf("lab: capture of %s is not whole: %s", c.wire.Name, c.proc.Tail(4))
 	}
-	c.packets = c.Peek()
 	return c.packets
 }
 
-// Peek reads what has been recorded so far.
+// Peek is all that went over the wire before now. tcpdump works behind its socket's buffer: a mark is sent and waited for.
 func (c *Capture) Peek() []pcap.Packet {
 	c.t.Helper()
-	if c.proc == nil {
-		return nil
+	if c.done || c.proc == nil {
+		return c.packets
 	}
-	b, err := os.ReadFile(c.file)
+	mark, err := c.wire.mark()
 	if err != nil {
-		c.t.Fatalf("lab: reading the capture: %v", err)
+		c.t.Fatalf("lab: %v", err)
 	}
-	frames, err := pcap.ReadFrames(bytes.NewReader(b))
-	if err != nil && c.done {
-		c.t.Errorf("lab: reading %s: %v", c.file, err)
+	var file []byte
+	eventually(c.t, patience, func() string { return fmt.Sprintf("a mark in %s\n%s", c.file, c.proc.Tail(4)) }, func() bool {
+		file, err = os.ReadFile(c.file)
+		return err == nil && bytes.Contains(file, []byte(mark))
+	})
+	frames, err := pcap.ReadFrames(bytes.NewReader(file))
+	if err != nil && !errors.Is(err, pcap.ErrTruncated) {
+		c.t.Fatalf("lab: reading %s: %v", c.file, err)
 	}
-	packets := make([]pcap.Packet, len(frames))
-	for i, f := range frames {
-		packets[i] = pcap.Decode(f)
+	packets := make([]pcap.Packet, 0, len(frames))
+	for _, f := range frames {
+		if !bytes.Contains(f.Data, []byte(markPrefix)) {
+			packets = append(packets, pcap.Decode(f))
+		}
 	}
 	return packets
 }

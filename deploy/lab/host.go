@@ -64,6 +64,12 @@ func (h *Host) Addrs() []netip.Addr {
 	return all
 }
 
+// Wires are the segments that the host hangs on; the first is the one a stranger would name.
+func (h *Host) Wires() []*Wire { return h.wires }
+
+// AddrsOn are the host's addresses on a wire.
+func (h *Host) AddrsOn(w *Wire) []netip.Addr { return h.addrs[w] }
+
 // AddAddr gives the host one more address on its first wire, so that one attacker may be many. On loopback every
 // address is there already.
 func (h *Host) AddAddr(a netip.Addr) {
@@ -96,6 +102,15 @@ func (h *Host) setLink(w *Wire, up bool) {
 // Do runs fn on the host: a socket that fn itself opens belongs to the host for good. See netns.Namespace.Do for what that
 // means to goroutines. It is how a test phone written in Go gets into the lab.
 func (h *Host) Do(fn func() error) error { return h.ns.Do(fn) }
+
+// Enter is the command with which a person gets a shell, or runs a program, on the host. Unlike `ip netns exec` it leaves
+// /sys as it is, with the pinned BPF objects. Empty on loopback.
+func (h *Host) Enter() string {
+	if h.ns == "" {
+		return ""
+	}
+	return "nsenter --net=" + h.ns.Path()
+}
 
 // Dial connects from the host to a literal address.
 func (h *Host) Dial(network string, to netip.AddrPort) (net.Conn, error) {

@@ -66,6 +66,15 @@ type Wire struct {
 	lab    *Lab
 }
 
+// Enter is the command with which a person runs a program, such as tcpdump, where the wire's bridge is: an interface
+// named like the wire. Empty on loopback.
+func (w *Wire) Enter() string {
+	if w.lab.net == nil {
+		return ""
+	}
+	return "nsenter --net=" + w.lab.net.Wires().Path()
+}
+
 // New builds the lab in network namespaces. It skips the test if it is not run by root.
 func New(t TB) *Lab {
 	t.Helper()
@@ -102,6 +111,19 @@ func Everywhere(t *testing.T, story func(*testing.T, *Lab)) {
 // Namespaced tells whether the hosts are namespaces, with IPv6, cables and captures.
 func (l *Lab) Namespaced() bool { return l.net != nil }
 
+// PinDir is a directory on bpffs for this run alone, for the border's XDP maps and link. Namespaces only.
+func (l *Lab) PinDir() string {
+	l.t.Helper()
+	if l.net == nil {
+		l.t.Fatalf("lab: loopback has no XDP of its own")
+	}
+	dir, err := l.net.PinDir()
+	if err != nil {
+		l.t.Fatalf("lab: %v", err)
+	}
+	return dir
+}
+
 var badFileChars = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 
 func newLab(t TB, p netns.Plan, n *netns.Net) *Lab {
@@ -132,6 +154,11 @@ func newLab(t TB, p netns.Plan, n *netns.Net) *Lab {
 		*l.hosts()[hp.Name] = h
 	}
 	return l
+}
+
+// Hosts are all hosts, in the order of the drawing.
+func (l *Lab) Hosts() []*Host {
+	return []*Host{l.Remote, l.Remote2, l.Carrier, l.Attacker, l.DMZ, l.Exchange, l.Vault, l.Desk, l.Desk2}
 }
 
 // hosts are the fields by the plan's names.

@@ -30,7 +30,7 @@ const (
 
 // options are what tests change in a site's configuration.
 type options struct {
-	Ring       string // of both programs
+	Ring       string // of the exchange
 	MinExpires string
 	AccessUDP  bool
 	AccessSRTP string
@@ -191,7 +191,6 @@ guard:
   allow: {{.Opt.Allow}}
   rules:
     - {name: logins, weights: {{.Opt.Weights}}, window: {{.Opt.Window}}, threshold: {{.Opt.Threshold}}, ban: {{.Opt.Ban}}}
-limits: {ring: {{.Opt.Ring}}}
 `
 
 const exchangeYAML = `

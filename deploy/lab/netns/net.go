@@ -109,7 +109,7 @@ func (n *Net) Close() error {
 	return err
 }
 
-// destroy takes down the namespaces of one build, then its record.
+// destroy takes down the namespaces of one build and what it pinned, then its record.
 func destroy(id string, namespaces []string) error {
 	var errs []error
 	for _, ns := range namespaces {
@@ -120,6 +120,9 @@ func destroy(id string, namespaces []string) error {
 		if err := ipBatch("", "netns del "+ns+"\n"); err != nil {
 			errs = append(errs, fmt.Errorf("removing %s: %w", ns, err))
 		}
+	}
+	if err := removePins(id); err != nil {
+		errs = append(errs, err)
 	}
 	if len(errs) == 0 {
 		errs = append(errs, removeRecord(id))

@@ -38,6 +38,13 @@ func dieWithoutCleaning() {
 	if err := NewLauncher().Start(n.Host("remote"), cmd); err != nil {
 		panic(err)
 	}
+	pins, err := n.PinDir()
+	if err != nil {
+		panic(err)
+	}
+	if err := os.Mkdir(pins, 0o700); err != nil {
+		panic(err)
+	}
 	os.Stdout.WriteString(n.ID + "\n")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	panic("as a test may")
@@ -227,6 +234,33 @@ func TestLauncherStartsInTheNamespaceAndKeepsSys(t *testing.T) {
 	}
 }
 
+// A program in a namespace sees the pins, which it would not under `ip netns exec`.
+func TestPinDir(t *testing.T) {
+	n := create(t)
+	pins, err := n.PinDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(pins, "v1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l := NewLauncher()
+	defer l.Close()
+	cmd := exec.Command("test", "-d", filepath.Join(pins, "v1"))
+	if err := l.Start(n.Host("border"), cmd); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("a program in the namespace does not see %s", pins)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(pins); !os.IsNotExist(err) {
+		t.Errorf("the pins outlived the lab: %v", err)
+	}
+}
+
 func TestCloseKillsWhatRunsInside(t *testing.T) {
 	n := create(t)
 	l := NewLauncher()
@@ -296,6 +330,9 @@ func TestJanitorCleansAfterAPanic(t *testing.T) {
 			t.Fatalf("left behind: %v, record: %v", left, err)
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+	if _, err := os.Stat(pinDir(id)); !os.IsNotExist(err) {
+		t.Errorf("the pins are still there: %v", err)
 	}
 	for _, pid := range pids {
 		// A dead process that nobody has waited for yet has no program any more.

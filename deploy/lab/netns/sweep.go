@@ -167,12 +167,13 @@ type janitor struct {
 	pipe *os.File
 }
 
-// janitorScript gets the record's path and the namespaces as arguments. An orderly end writes a line first.
+// janitorScript gets the record's path, the pins' directory and the namespaces as arguments. An orderly end writes a line first.
 const janitorScript = `trap '' INT HUP TERM
 if read -r word; then exit 0; fi
-record=$1; shift
+record=$1; pins=$2; shift 2
 sleep 0.2
 for ns; do [ -e "/run/netns/$ns" ] && ip netns del "$ns"; done
+rm -rf "$pins"
 rm -f "$record"`
 
 func startJanitor(id string, namespaces []string) (*janitor, error) {
@@ -181,7 +182,7 @@ func startJanitor(id string, namespaces []string) (*janitor, error) {
 		return nil, err
 	}
 	defer r.Close()
-	cmd := exec.Command("sh", append([]string{"-c", janitorScript, "janitor", recordPath(id)}, namespaces...)...)
+	cmd := exec.Command("sh", append([]string{"-c", janitorScript, "janitor", recordPath(id), pinDir(id)}, namespaces...)...)
 	cmd.Stdin = r
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C in a terminal is for us, not for it
 	if err := cmd.Start(); err != nil {
