@@ -4,69 +4,73 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"brickhouse/shared/transport"
+	"brickhouse/shared/verdict"
 )
 
 // onAck takes the ACK for our 2xx.
 func (c *Call) onAck(l *leg, f *transport.Flow, req *sip.Request) {
-	if !l.unacked || !l.roams(f) || l.server == nil || req.CSeq() == nil ||
-		req.CSeq().SeqNo != l.server.Request().CSeq().SeqNo {
+	if !l.unacked || !l.roams(f) || req.CSeq() == nil || req.CSeq().SeqNo != l.server.Request().CSeq().SeqNo {
 		return // repeated, or from somebody else
 	}
-	l.unacked, l.server = false, nil
-	if l.resend != nil {
-		l.resend.Stop()
-	}
-	if y := c.other(l); y != nil && !y.acked && y.inviteSeq != 0 && !y.over {
-		c.ackAcross(y, req)
-	}
-	if l.byePending {
+	c.stopResending(l)
+	if l.leaving {
 		c.bye(l)
+		return
+	}
+	if y := c.other(l); y != nil && !y.over && y.owesAck() {
+		c.ackAcross(l, y, req)
 	}
 }
 
-// ackAcross completes a delayed offer: the far side made it in its 2xx, the answer is in this ACK (RFC 3261 §13.2.1).
-func (c *Call) ackAcross(y *leg, req *sip.Request) {
-	sdp := sdpOf(req)
-	if len(sdp) > 0 {
-		out, err := c.answered(y.side.Other(), sdp)
-		if err != nil {
-			why := refusal(err).Reason
-			c.ack(y, nil)
-			c.abort(why)
-			return
-		}
-		sdp = out
+// stopResending ends the wait for an ACK.
+func (c *Call) stopResending(l *leg) {
+	l.unacked, l.server = false, nil
+	if l.resend != nil {
+		l.resend.Stop()
+		l.resend = nil
 	}
-	c.ack(y, sdp)
+}
+
+// ackAcross completes a delayed offer: y made it in its 2xx, the answer is in x's ACK (RFC 3261 §13.2.1).
+func (c *Call) ackAcross(x, y *leg, req *sip.Request) {
+	sdp := sdpOf(req)
+	if len(sdp) == 0 {
+		c.ack(y, nil)
+		c.abort(verdict.BadBody) // RFC 3264 §4: an offer was made, and there is no answer
+		return
+	}
+	out, err := c.answered(x.side, sdp)
+	if err != nil {
+		c.log.Warn("answer can't be used", "side", x.side, "error", err)
+		c.ack(y, nil)
+		c.abort(refusal(err).Reason)
+		return
+	}
+	c.ack(y, out)
 }
 
 // ack acknowledges the 2xx to our INVITE on leg l. body is the answer to a delayed offer.
 func (c *Call) ack(l *leg, body []byte) {
-	l.acked, l.ackBody = true, body
+	l.sent.state, l.sent.ackBody = inviteAcked, body
 	c.sendAck(l)
-	if l.byePending {
-		c.bye(l)
-	}
 }
 
 func (c *Call) sendAck(l *leg) {
-	req := l.dlg.Ack(l.inviteSeq)
-	if l.invite != nil { // RFC 3261 §13.2.2.4: an ACK carries the credentials of its INVITE
-		for _, name := range []string{"Authorization", "Proxy-Authorization"} {
-			for _, h := range l.invite.GetHeaders(name) {
-				req.AppendHeader(sip.HeaderClone(h))
-			}
-		}
+	v := l.sent
+	req := l.dlg.Ack(v.seq)
+	for _, h := range v.credentials { // RFC 3261 §13.2.2.4: an ACK carries the credentials of its INVITE
+		req.AppendHeader(sip.HeaderClone(h))
 	}
-	setSDP(req, l.ackBody)
-	if err := c.eng.cfg.Transactions.SendAck(l.via(), req); err != nil {
+	setSDP(req, v.ackBody)
+	if err := c.eng.cfg.Transactions.SendAck(l.via(l.dlg), req); err != nil {
 		c.log.Debug("sending an ACK", "side", l.side, "error", err)
 	}
 }
 
-// repeatAck answers a 2xx that came again.
-func (c *Call) repeatAck(l *leg, res *sip.Response) {
-	if l.acked && res.CSeq() != nil && res.CSeq().SeqNo == l.inviteSeq {
-		c.sendAck(l)
+// onStray takes a 2xx to an INVITE of ours whose transaction is gone.
+func (c *Call) onStray(l *leg, res *sip.Response) {
+	cseq := res.CSeq()
+	if l.sent != nil && l.sent.state != inviteOpen && cseq != nil && cseq.MethodName == sip.INVITE && cseq.SeqNo == l.sent.seq {
+		c.onAnswerAgain(l.sent, res)
 	}
 }

@@ -3,6 +3,7 @@ package b2bua
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -43,32 +44,28 @@ type Call struct {
 	b     *leg   // the leg that answered, or the only one that can still send us requests
 	tried []*leg // the legs of the group that rings
 	group int    // index of that group
-	best  *sip.Response
+	best  *outcome
 	offer []byte // what B-legs are offered; nil if A made no offer
-	early []byte // the last answer that A got in a provisional response
 	ring  *time.Timer
 	ended bool // plan.End was called
 }
 
 func (e *Engine) newCall(s *transaction.Server, plan Plan) (*Call, error) {
-	req := s.Request()
 	tag := sipmsg.NewTag()
-	dlg, err := dialog.FromInvite(req, tag)
+	dlg, err := dialog.FromInvite(s.Request(), tag)
 	if err != nil {
 		return nil, err
 	}
-	c := &Call{eng: e, plan: plan, info: plan.Info}
-	if plan.ID == "" {
-		plan.ID = sipmsg.NewTag()
+	c := &Call{eng: e, id: plan.ID, plan: plan, info: plan.Info}
+	if c.id == "" {
+		c.id = sipmsg.NewTag()
 	}
-	c.id, c.info.ID, c.info.State, c.info.Started = plan.ID, plan.ID, StateSetup, e.cfg.Now()
+	c.info.ID, c.info.State, c.info.Started = c.id, StateSetup, e.cfg.Now()
 	c.log = e.cfg.Log.With("call", c.id, "trace", c.info.Trace)
-	c.box.crashed = func(p any, stack []byte) {
-		c.log.Error("fault while serving a call", "reason", verdict.Internal, "fault", p, "stack", string(stack))
-		c.post(func() { c.abort(verdict.Internal) })
-	}
+	c.box.crashed = c.onCrash
 	c.a = &leg{call: c, side: A, key: legKey{dlg.CallID, tag}, policy: plan.Policy, dlg: dlg, flow: s.Flow(), server: s}
-	c.a.remoteTag.Store(&dlg.Remote.Tag)
+	far := dlg.Remote.Tag
+	c.a.remoteTag.Store(&far)
 	c.show()
 	return c, nil
 }
@@ -79,11 +76,15 @@ func (c *Call) ID() string { return c.id }
 // Hangup ends the call from outside, whatever its state.
 func (c *Call) Hangup(why verdict.Reason) { c.post(func() { c.abort(why) }) }
 
-func (c *Call) post(ev func()) bool {
-	if c.box.post(ev) {
+// post adds an event that must not be lost.
+func (c *Call) post(ev func()) { c.box.post(ev) }
+
+// offerEvent adds an event that a far side may send at will. It reports whether there was room.
+func (c *Call) offerEvent(ev func()) bool {
+	if c.box.offer(ev) {
 		return true
 	}
-	c.log.Warn("call has too much to do; event dropped", "reason", verdict.QueueFull)
+	c.log.Debug("call has too much to do; event dropped", "reason", verdict.QueueFull)
 	return false
 }
 
@@ -113,14 +114,47 @@ func (c *Call) other(l *leg) *leg {
 
 // abort ends the call for a reason of ours.
 func (c *Call) abort(why verdict.Reason) {
-	if c.info.State == StateAnswered {
-		c.finish(Ending{Code: sip.StatusOK, Reason: why})
-		c.hangup(c.a, why)
-		c.hangup(c.b, why)
-		return
+	code := sip.StatusServiceUnavailable
+	if why == verdict.Internal {
+		code = sip.StatusInternalServerError
 	}
-	if c.info.State != StateEnding {
-		c.giveUp(sip.StatusServiceUnavailable, why)
+	c.end(Ending{Code: code, Reason: why}, nil)
+}
+
+// end ends the call and brings each leg to its end. An INVITE of A that waits gets e.Code, with what may pass from the
+// far side's response, which may be nil. It may be called again; the first Ending is the one that counts.
+func (c *Call) end(e Ending, far *sip.Response) {
+	code := e.Code
+	if code < 300 {
+		code = sip.StatusInternalServerError
+	}
+	if c.a.established {
+		e.Code = sip.StatusOK
+	}
+	c.finish(e)
+	c.dismiss(c.a, func() {
+		if c.a.established {
+			c.hangup(c.a, e.Reason)
+		} else {
+			c.refuse(c.a, code, far)
+		}
+	})
+	for _, l := range c.tried {
+		c.dismiss(l, func() {
+			if l.established {
+				c.hangup(l, e.Reason)
+			} else {
+				c.callOff(l, "")
+			}
+		})
+	}
+	c.settle()
+}
+
+// dismiss brings a leg to its end. If that fails by a fault of ours, the leg is dropped as it is.
+func (c *Call) dismiss(l *leg, how func()) {
+	if !l.over && !c.contain("end of a leg", how) {
+		c.drop(l)
 	}
 }
 
@@ -136,13 +170,13 @@ func (c *Call) finish(e Ending) {
 	e.Answered, e.At = c.info.Answered, c.eng.cfg.Now()
 	c.state(StateEnding)
 	if c.plan.Media != nil {
-		c.plan.Media.Close()
+		c.contain("Media.Close", c.plan.Media.Close)
 	}
 	if c.plan.Local != nil {
-		c.plan.Local.Close()
+		c.contain("Local.Close", c.plan.Local.Close)
 	}
 	if c.plan.End != nil {
-		c.plan.End(e)
+		c.contain("Plan.End", func() { c.plan.End(e) })
 	}
 	level := slog.LevelInfo
 	if e.Reason == verdict.Challenged {
@@ -151,32 +185,66 @@ func (c *Call) finish(e Ending) {
 	c.log.Log(context.Background(), level, "call ended", "code", e.Code, "reason", e.Reason, "by", e.By, "answered", !e.Answered.IsZero())
 }
 
-// settle forgets the call once no leg needs it any more.
-func (c *Call) settle() {
-	if !c.ended || !c.a.over {
-		return
-	}
-	for _, l := range c.tried {
-		if !l.over {
-			return
-		}
-	}
-	if c.b != nil && !c.b.over {
-		return
-	}
-	c.eng.unregister(c.a)
-	for _, l := range c.tried {
-		c.eng.unregister(l)
-	}
-	c.eng.forget(c)
-}
-
 // close marks a leg as done.
 func (c *Call) close(l *leg) {
 	l.over = true
 	if l.resend != nil {
 		l.resend.Stop()
 	}
+	if l.dialing != nil {
+		l.dialing()
+	}
 	c.eng.unregister(l)
 	c.settle()
+}
+
+// settle forgets the call once no leg needs it any more.
+func (c *Call) settle() {
+	if !c.ended || !c.a.over {
+		return
+	}
+	for _, l := range c.tried { // the one that answered is among them
+		if !l.over {
+			return
+		}
+	}
+	c.eng.forget(c)
+}
+
+// onCrash takes a panic in an event: it ends this call and no other.
+func (c *Call) onCrash(fault any, stack []byte) {
+	c.log.Error("fault while serving a call", "reason", verdict.Internal, "fault", fault, "stack", string(stack))
+	c.post(func() {
+		if !c.ended {
+			c.abort(verdict.Internal)
+			return
+		}
+		for _, l := range append([]*leg{c.a}, c.tried...) { // it was ending: nothing more can be done for it
+			c.drop(l)
+		}
+	})
+}
+
+// contain runs what others gave us, or what leads there, and reports whether it came back.
+func (c *Call) contain(what string, fn func()) (ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("fault while ending a call", "reason", verdict.Internal, "where", what, "fault", p, "stack", string(debug.Stack()))
+		}
+	}()
+	fn()
+	return true
+}
+
+// drop gives up a leg without a word, but for an INVITE that waits for one.
+func (c *Call) drop(l *leg) {
+	if s := l.server; s != nil && !l.unacked {
+		l.server = nil
+		if err := s.Respond(sipmsg.Response(s.Request(), sip.StatusInternalServerError, "", l.key.localTag)); err != nil {
+			c.log.Debug("sending a response", "side", l.side, "error", err)
+		}
+	}
+	if !l.over {
+		c.close(l)
+	}
 }

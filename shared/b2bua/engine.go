@@ -22,6 +22,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/transaction"
 	"brickhouse/shared/transport"
 	"brickhouse/shared/verdict"
@@ -90,8 +91,12 @@ func (e *Engine) derive(parts ...string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// Start begins the call that the INVITE of s asks for. On an error it has answered nothing.
+// Start begins the call that the INVITE of s asks for. On an error it has answered nothing, called nothing of the plan,
+// and closed nothing.
 func (e *Engine) Start(s *transaction.Server, plan Plan) (*Call, error) {
+	if e.Len() >= e.cfg.MaxCalls {
+		return nil, ErrTooMany // cheaply; the word that counts is below
+	}
 	c, err := e.newCall(s, plan)
 	if err != nil {
 		return nil, err
@@ -102,10 +107,10 @@ func (e *Engine) Start(s *transaction.Server, plan Plan) (*Call, error) {
 		err = ErrClosed
 	case len(e.calls) >= e.cfg.MaxCalls:
 		err = ErrTooMany
-	case e.calls[c.info.ID] != nil || e.legs[c.a.key] != nil:
+	case e.calls[c.id] != nil || e.legs[c.a.key] != nil:
 		err = ErrMerged
 	default:
-		e.calls[c.info.ID] = c
+		e.calls[c.id] = c
 		e.legs[c.a.key] = c.a
 	}
 	e.mu.Unlock()
@@ -113,6 +118,7 @@ func (e *Engine) Start(s *transaction.Server, plan Plan) (*Call, error) {
 		return nil, err
 	}
 	s.OnCancel(func() { c.post(c.onCancel) })
+	s.OnEnd(func(error) { c.post(c.onCallerLost) })
 	c.post(c.start)
 	return c, nil
 }
@@ -123,8 +129,11 @@ func (e *Engine) Request(s *transaction.Server) bool {
 	if l == nil {
 		return false
 	}
-	if !l.call.post(func() { l.call.onRequest(l, s) }) {
-		l.call.reply(l, s, sip.StatusServiceUnavailable, nil)
+	if !l.call.offerEvent(func() { l.call.onRequest(l, s) }) {
+		res := sipmsg.Response(s.Request(), sip.StatusServiceUnavailable, "", l.key.localTag)
+		if err := s.Respond(res); err != nil {
+			e.cfg.Log.Debug("refusing a request", "error", err)
+		}
 	}
 	return true
 }
@@ -135,7 +144,7 @@ func (e *Engine) Ack(f *transport.Flow, req *sip.Request) bool {
 	if l == nil {
 		return false
 	}
-	return l.call.post(func() { l.call.onAck(l, f, req) })
+	return l.call.offerEvent(func() { l.call.onAck(l, f, req) })
 }
 
 // Stray gives the engine a response that no transaction took: a 2xx that came again after its transaction ended.
@@ -143,14 +152,14 @@ func (e *Engine) Stray(res *sip.Response) bool {
 	if res.CallID() == nil || res.From() == nil || !res.IsSuccess() {
 		return false
 	}
-	tag, _ := res.From().Params.Get("tag")
+	tag, _ := sipmsg.Param(res.From().Params, "tag")
 	e.mu.RLock()
 	l := e.legs[legKey{res.CallID().Value(), tag}]
 	e.mu.RUnlock()
 	if l == nil {
 		return false
 	}
-	return l.call.post(func() { l.call.repeatAck(l, res) })
+	return l.call.offerEvent(func() { l.call.onStray(l, res) })
 }
 
 // find returns the leg that a request within a dialog belongs to, or nil.
@@ -158,8 +167,8 @@ func (e *Engine) find(req *sip.Request) *leg {
 	if req.CallID() == nil || req.To() == nil || req.From() == nil {
 		return nil
 	}
-	tag, _ := req.To().Params.Get("tag")
-	from, _ := req.From().Params.Get("tag")
+	tag, _ := sipmsg.Param(req.To().Params, "tag")
+	from, _ := sipmsg.Param(req.From().Params, "tag")
 	e.mu.RLock()
 	l := e.legs[legKey{req.CallID().Value(), tag}]
 	e.mu.RUnlock()

@@ -9,17 +9,14 @@ import (
 	"brickhouse/shared/dialog"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/transaction"
+	"brickhouse/shared/verdict"
 )
 
 // onRequest takes a request within a dialog of the call.
 func (c *Call) onRequest(l *leg, s *transaction.Server) {
 	req := s.Request()
-	if !l.roams(s.Flow()) {
-		c.reply(l, s, sip.StatusCallTransactionDoesNotExists, nil)
-		return
-	}
-	if l.over {
-		c.reply(l, s, sip.StatusCallTransactionDoesNotExists, nil)
+	if l.over || !l.roams(s.Flow()) {
+		c.reply(l, s, sip.StatusCallTransactionDoesNotExists)
 		return
 	}
 	if err := l.dlg.Receive(req); err != nil {
@@ -27,7 +24,7 @@ func (c *Call) onRequest(l *leg, s *transaction.Server) {
 		if errors.Is(err, dialog.ErrOldCSeq) {
 			code = sip.StatusInternalServerError // RFC 3261 §12.2.2
 		}
-		c.reply(l, s, code, nil)
+		c.reply(l, s, code)
 		return
 	}
 	l.flow = s.Flow()
@@ -36,6 +33,8 @@ func (c *Call) onRequest(l *leg, s *transaction.Server) {
 		c.reply(l, s, sip.StatusMethodNotAllowed, sip.NewHeader("Allow", l.policy.Allow))
 	case req.Method == sip.BYE:
 		c.onBye(l, s)
+	case c.ended:
+		c.reply(l, s, sip.StatusCallTransactionDoesNotExists)
 	case req.Method == sip.INVITE:
 		c.onReinvite(l, s)
 	default:
@@ -56,39 +55,57 @@ func (p *LegPolicy) allows(m sip.RequestMethod) bool {
 // across carries INFO, OPTIONS and whatever else needs no state of ours to the other leg and its answer back.
 func (c *Call) across(x *leg, s *transaction.Server) {
 	y := c.other(x)
-	if c.plan.Local != nil {
-		c.reply(x, s, sip.StatusOK, nil)
+	switch {
+	case c.plan.Local != nil:
+		c.reply(x, s, sip.StatusOK)
 		return
-	}
-	if y == nil || y.over || !y.established {
-		c.reply(x, s, sip.StatusTemporarilyUnavailable, nil)
+	case !x.established || y == nil || !y.established:
+		c.reply(x, s, sip.StatusTemporarilyUnavailable)
 		return
-	}
-	if !y.policy.allows(s.Request().Method) {
+	case !y.policy.allows(s.Request().Method):
 		c.reply(x, s, sip.StatusMethodNotAllowed, sip.NewHeader("Allow", x.policy.Allow))
 		return
 	}
 	req := y.dlg.NewRequest(s.Request().Method)
-	req.SetBody(nil)
 	y.pass(req, s.Request())
-	c.sendWithin(y, req, func(ev transaction.Event) {
-		switch res := ev.Response; {
-		case res == nil:
-			c.reply(x, s, sip.StatusRequestTimeout, nil)
-		case res.IsProvisional():
-		default:
-			c.respond(x, s, c.withoutRedirect(x, s, res))
-		}
+	c.request(y, req, func(ev transaction.Event) {
+		code := failureOf(ev)
+		c.respond(x, s, c.withoutRedirect(x, s, code, ev.Response))
+		c.checkPeer(y, code)
 	})
 }
 
-// withoutRedirect builds the response to x from the far side's; a redirection within a call is refused.
-func (c *Call) withoutRedirect(x *leg, s *transaction.Server, res *sip.Response) *sip.Response {
-	code := res.StatusCode
-	if code/100 == 3 {
-		code = sip.StatusNotAcceptableHere
+// failureOf is the status code that the outcome of a request within a dialog has for its sender.
+func failureOf(ev transaction.Event) int {
+	switch {
+	case ev.Response == nil && errors.Is(ev.Err, transaction.ErrTimeout): // RFC 3261 §8.1.3.1
+		return sip.StatusRequestTimeout
+	case ev.Response == nil:
+		return sip.StatusServiceUnavailable
+	case ev.Response.StatusCode/100 == 3: // nobody is redirected within a call
+		return sip.StatusNotAcceptableHere
 	}
-	out := c.response(x, s, code, res)
+	return ev.Response.StatusCode
+}
+
+// checkPeer ends the call if the outcome of a request shows that leg y's far side has lost the dialog or is gone (RFC 3261
+// §12.2.1.2). A connection that broke shows neither: the phone may come back over a new one.
+func (c *Call) checkPeer(y *leg, code int) {
+	switch {
+	case y.over:
+	case code == sip.StatusCallTransactionDoesNotExists:
+		c.end(Ending{Reason: verdict.UnknownDialog, By: y.side}, nil)
+	case code == sip.StatusRequestTimeout:
+		c.end(Ending{Reason: verdict.PeerLost, By: y.side}, nil)
+	}
+}
+
+// withoutRedirect builds the response to x from the far side's, which may be nil.
+func (c *Call) withoutRedirect(x *leg, s *transaction.Server, code int, far *sip.Response) *sip.Response {
+	if far != nil && far.StatusCode != code {
+		far = nil
+	}
+	out := c.response(x, s, code, far)
 	sipmsg.Remove(out, "Contact")
 	return out
 }

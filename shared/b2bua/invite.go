@@ -3,13 +3,13 @@ package b2bua
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 
 	"brickhouse/shared/dialog"
-	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/transaction"
 	"brickhouse/shared/transport"
 	"brickhouse/shared/verdict"
@@ -18,15 +18,21 @@ import (
 // dialTimeout bounds the making of a connection to a target.
 const dialTimeout = 5 * time.Second
 
-// maxChallenges is how many challenges in a row we answer on one leg.
-const maxChallenges = 2
-
 // start takes the INVITE of A: it answers here, or rings the first group.
 func (c *Call) start() {
-	if c.info.State != StateSetup {
+	if c.ended {
 		return // cancelled already
 	}
-	offer := sdpOf(c.a.server.Request())
+	req := c.a.server.Request()
+	if h := req.MaxForwards(); h != nil && h.Val() == 0 { // RFC 3261 §16.3: each leg is new, yet a loop must end
+		c.end(Ending{Code: sip.StatusTooManyHops, Reason: verdict.TooManyHops}, nil)
+		return
+	}
+	offer, refused := offerOf(req)
+	if refused != nil {
+		c.end(Ending{Code: refused.Code, Reason: refused.Reason, By: A}, nil)
+		return
+	}
 	if c.plan.Local != nil {
 		c.answerHere(offer)
 		return
@@ -35,7 +41,7 @@ func (c *Call) start() {
 		out, err := c.offered(A, offer)
 		if err != nil {
 			r := refusal(err)
-			c.giveUp(r.Code, r.Reason)
+			c.end(Ending{Code: r.Code, Reason: r.Reason, By: A}, nil)
 			return
 		}
 		c.offer = out
@@ -73,31 +79,20 @@ func refusal(err error) *Refusal {
 	return &Refusal{Code: sip.StatusNotAcceptableHere, Reason: verdict.BadBody}
 }
 
-// ringGroup calls every target of the current group.
-func (c *Call) ringGroup() {
-	c.tried = nil
-	if c.group >= len(c.plan.Groups) || len(c.plan.Groups[c.group]) == 0 {
-		c.giveUpBest()
-		return
-	}
-	for i, t := range c.plan.Groups[c.group] {
-		c.tried = append(c.tried, c.newLeg(t, i))
-	}
-	for _, l := range c.tried {
-		c.place(l)
-	}
-}
-
 // newLeg makes a B-leg. Its names are derived from A's, so that a caller that comes again with credentials is seen by
 // the far side as the same caller that comes again (RFC 3261 §8.1.3.5: same Call-ID, same From tag, next CSeq).
 func (c *Call) newLeg(t Target, index int) *leg {
-	seed := []string{c.a.dlg.CallID, c.a.dlg.Remote.Tag, strconv.Itoa(c.group), strconv.Itoa(index)}
+	a := c.a.dlg
+	seed := []string{c.a.flow.Remote().Addr().String(), a.CallID, a.Remote.Tag, strconv.Itoa(c.group), strconv.Itoa(index)}
 	callID := c.eng.derive(append(seed, "call-id")...)
 	t.From.Tag = c.eng.derive(append(seed, "tag")...)[:20]
 	l := &leg{call: c, side: B, key: legKey{callID, t.From.Tag}, policy: t.Policy, target: t, flow: t.Flow}
-	l.dlg = dialog.NewClient(callID, t.From, t.To, t.URI, t.Routes, c.a.dlg.RemoteSeq)
+	l.dlg = dialog.NewClient(callID, t.From, t.To, t.URI, t.Routes, a.RemoteSeq%firstSeqLimit+1)
 	return l
 }
+
+// firstSeqLimit keeps our first CSeq, which follows the caller's, far from the greatest there is (RFC 3261 §8.1.1.5).
+const firstSeqLimit = 1 << 30
 
 // place sends the first INVITE of a B-leg, over a connection that may have to be made first.
 func (c *Call) place(l *leg) {
@@ -105,30 +100,54 @@ func (c *Call) place(l *leg) {
 		c.placeOver(l, l.flow, nil)
 		return
 	}
+	var ctx context.Context
+	ctx, l.dialing = context.WithTimeout(context.Background(), dialTimeout)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
-		defer cancel()
-		f, err := l.target.Dial(ctx)
+		f, err := l.target.dial(ctx)
 		c.post(func() { c.placeOver(l, f, err) })
 	}()
 }
 
+var (
+	errNoWay     = errors.New("target names neither a flow nor a way to make one")
+	errDialFault = errors.New("fault while making a connection")
+)
+
+// dial makes the connection to a target. It runs on a goroutine of its own, where a panic would end the program.
+func (t *Target) dial(ctx context.Context) (f *transport.Flow, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f, err = nil, fmt.Errorf("%w: %v", errDialFault, p)
+		}
+	}()
+	if t.Dial == nil {
+		return nil, errNoWay
+	}
+	f, err = t.Dial(ctx)
+	if f == nil && err == nil {
+		err = errNoWay
+	}
+	return f, err
+}
+
 func (c *Call) placeOver(l *leg, f *transport.Flow, err error) {
-	if c.info.State == StateEnding || l.over {
-		c.close(l)
-		return
+	if l.dialing != nil {
+		l.dialing()
+		l.dialing = nil
+	}
+	if l.over {
+		return // called off while the connection was made
+	}
+	if err == nil && !c.eng.register(l) {
+		err = ErrMerged
 	}
 	if err != nil {
 		c.log.Warn("target can't be reached", "target", l.target.Name, "reason", verdict.TransportFailure, "error", err)
-		c.failed(l, nil)
+		c.failed(l, outcomeOf(transaction.Event{Err: err}))
 		return
 	}
 	l.flow = f
-	if !c.eng.register(l) {
-		c.failed(l, nil)
-		return
-	}
-	c.sendInvite(l, c.buildInvite(l))
+	c.invite(l, c.buildInvite(l), true, func(ev transaction.Event) { c.onInviteEvent(l, ev) })
 }
 
 // buildInvite makes the first INVITE of a B-leg from A's.
@@ -143,89 +162,30 @@ func (c *Call) buildInvite(l *leg) *sip.Request {
 	l.allow(req)
 	l.pass(req, in)
 	for _, h := range l.target.Headers {
-		req.AppendHeader(h)
+		req.AppendHeader(sip.HeaderClone(h))
 	}
 	setSDP(req, c.offer)
 	return req
 }
 
-// allow adds our Allow.
-func (l *leg) allow(msg sip.Message) {
-	if l.policy.Allow != "" {
-		msg.AppendHeader(sip.NewHeader("Allow", l.policy.Allow))
-	}
-}
-
-// sendInvite sends an INVITE on a B-leg: the first one, or the same with credentials.
-func (c *Call) sendInvite(l *leg, req *sip.Request) {
-	l.invite, l.inviteSeq, l.acked = req, req.CSeq().SeqNo, false
-	client, err := c.eng.cfg.Transactions.Send(l.via(), req, func(ev transaction.Event) {
-		c.post(func() { c.onInviteEvent(l, ev) })
-	})
-	if err != nil {
-		c.log.Warn("target can't be reached", "target", l.target.Name, "reason", verdict.TransportFailure, "error", err)
-		c.failed(l, nil)
-		return
-	}
-	l.client = client
-}
-
-// onInviteEvent takes a response to the INVITE of a B-leg, or the news that none will come.
+// onInviteEvent takes a response to the INVITE of a B-leg that somebody waits for, or the news that none will come.
 func (c *Call) onInviteEvent(l *leg, ev transaction.Event) {
-	if ev.Response != nil && c.plan.Learn != nil && !l.over {
-		c.plan.Learn(ev.Response)
-	}
 	switch res := ev.Response; {
-	case l.over && res != nil && res.IsSuccess():
-		c.refuseLate(l, res) // it lost the race, or the call is over
-	case l.over || l.established && (res == nil || !res.IsSuccess()):
-	case res == nil:
-		c.failed(l, nil)
-	case res.IsProvisional():
+	case res != nil && res.IsProvisional():
 		c.onProvisional(l, res)
-	case res.IsSuccess():
+	case res != nil && res.IsSuccess():
 		c.onAnswer(l, res)
-	case l.target.Auth != nil && challenged(res) && l.tries < maxChallenges:
-		c.answerChallenge(l, res)
 	default:
-		c.failed(l, res)
+		if ev.Err != nil {
+			c.log.Warn("target can't be reached", "target", l.target.Name, "reason", verdict.TransportFailure, "error", ev.Err)
+		}
+		c.failed(l, outcomeOf(ev))
 	}
-}
-
-func challenged(res *sip.Response) bool {
-	return res.StatusCode == sip.StatusUnauthorized || res.StatusCode == sip.StatusProxyAuthRequired
-}
-
-// answerChallenge sends the INVITE again with credentials (RFC 3261 §22.2).
-func (c *Call) answerChallenge(l *leg, res *sip.Response) {
-	next := c.withCredentials(l, l.invite, res)
-	if next == nil {
-		c.failed(l, res)
-		return
-	}
-	c.sendInvite(l, next)
-}
-
-// withCredentials builds the request that follows a challenge to req, or returns nil where there is no answer to it.
-func (c *Call) withCredentials(l *leg, req *sip.Request, res *sip.Response) *sip.Request {
-	l.tries++
-	credentials, err := l.target.Auth(req, res)
-	if err != nil {
-		c.log.Warn("challenge can't be answered", "target", l.target.Name, "error", err)
-		return nil
-	}
-	next := req.Clone()
-	sipmsg.Remove(next, "Via")
-	sipmsg.Remove(next, credentials.Name())
-	next.AppendHeader(credentials)
-	l.dlg.LocalSeq++
-	next.CSeq().SeqNo = l.dlg.LocalSeq
-	return next
 }
 
 // onProvisional tells A that B rings, or lets A hear what B's side plays.
 func (c *Call) onProvisional(l *leg, res *sip.Response) {
-	if res.StatusCode == sip.StatusTrying || c.info.State == StateEnding || c.a.server == nil {
+	if res.StatusCode == sip.StatusTrying {
 		return
 	}
 	if err := l.dlg.Establish(res); err != nil {
@@ -238,84 +198,32 @@ func (c *Call) onProvisional(l *leg, res *sip.Response) {
 		}
 	}
 	out := c.response(c.a, c.a.server, res.StatusCode, res)
-	setSDP(out, c.earlyAnswer(res))
+	setSDP(out, c.earlyAnswer(l, res))
 	c.respond(c.a, c.a.server, out)
 }
 
 // earlyAnswer is what A may hear before the call is answered. Where several targets ring, that would change with each
 // of them, which one answer may not (RFC 3264 §4): A hears its own ringing tone.
-func (c *Call) earlyAnswer(res *sip.Response) []byte {
+func (c *Call) earlyAnswer(l *leg, res *sip.Response) []byte {
 	sdp := sdpOf(res)
-	if c.offer == nil || len(sdp) == 0 || len(c.tried) > 1 {
+	if c.offer == nil || len(sdp) == 0 {
+		return nil
+	}
+	l.early = sdp
+	if len(c.tried) > 1 {
 		return nil
 	}
 	out, err := c.answered(B, sdp)
 	if err != nil {
+		c.log.Info("early media can't be used", "target", l.target.Name, "error", err)
 		return nil // the 2xx will tell
 	}
-	c.early = out
 	return out
-}
-
-// failed takes a target's refusal; when the last one of its group refused, the next group's turn has come, or the end.
-func (c *Call) failed(l *leg, res *sip.Response) {
-	c.close(l)
-	if c.info.State == StateEnding || c.info.State == StateAnswered {
-		return
-	}
-	if res != nil && better(res, c.best) {
-		c.best = res
-	}
-	if res != nil && res.IsGlobalError() {
-		c.giveUpBest() // RFC 3261 §16.7 step 5: a 6xx ends the search
-		return
-	}
-	for _, other := range c.tried {
-		if !other.over {
-			return
-		}
-	}
-	if c.best != nil && !tryNext(c.best.StatusCode) {
-		c.giveUpBest()
-		return
-	}
-	c.group++
-	c.ringGroup()
-}
-
-// tryNext reports whether a refusal was the path's fault rather than the callee's word. Who was asked and said no is
-// not asked again through another gateway.
-func tryNext(code int) bool {
-	return code == sip.StatusRequestTimeout || code/100 == 5 || code/100 == 3
-}
-
-// better reports whether res tells A more than the best refusal so far (RFC 3261 §16.7 step 6).
-func better(res, best *sip.Response) bool {
-	return best == nil || rank(res.StatusCode) < rank(best.StatusCode)
-}
-
-func rank(code int) int {
-	switch {
-	case code >= 600:
-		return 0
-	case code == sip.StatusBusyHere:
-		return 1
-	case code == sip.StatusUnauthorized || code == sip.StatusProxyAuthRequired:
-		return 2
-	case code == sip.StatusRequestTimeout || code == sip.StatusTemporarilyUnavailable:
-		return 4
-	case code/100 == 4:
-		return 3
-	case code/100 == 5:
-		return 5
-	default:
-		return 6
-	}
 }
 
 // onNoAnswer ends a call that rang too long.
 func (c *Call) onNoAnswer() {
-	if c.info.State == StateSetup || c.info.State == StateRinging {
-		c.giveUp(sip.StatusTemporarilyUnavailable, verdict.NoAnswer)
+	if !c.a.established {
+		c.end(Ending{Code: sip.StatusTemporarilyUnavailable, Reason: verdict.NoAnswer, By: B}, nil)
 	}
 }

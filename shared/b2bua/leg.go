@@ -1,6 +1,8 @@
 package b2bua
 
 import (
+	"context"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,29 +24,23 @@ type leg struct {
 	policy *LegPolicy
 	target Target // of a B-leg
 
-	dlg  *dialog.Dialog
-	flow *transport.Flow
+	dlg     *dialog.Dialog
+	flow    *transport.Flow
+	dialing context.CancelFunc // stops the making of a connection; nil where none was made
 
 	remoteTag atomic.Pointer[string] // the far side's tag, read by find
 
 	// An INVITE that came in on this leg and is not answered yet, or whose 2xx is not acknowledged yet.
 	server  *transaction.Server
-	resend  *time.Timer   // repeats our 2xx until the ACK comes (RFC 3261 §13.3.1.4)
-	waiting time.Duration // the resend timer's next interval
+	resend  *time.Timer // repeats our 2xx until the ACK comes (RFC 3261 §13.3.1.4)
 	unacked bool
 
-	// An INVITE of ours on this leg.
-	client    *transaction.Client
-	invite    *sip.Request // the last INVITE that we sent, to be sent again with credentials
-	inviteSeq uint32       // its CSeq: that of the ACK
-	tries     int          // how often we answered a challenge
-	acked     bool         // we acknowledged its 2xx
-	ackBody   []byte       // the answer that our ACK carries (delayed offer)
+	sent  *invitation // the last INVITE of ours on this leg
+	early []byte      // the description in the far side's last provisional response
 
 	established bool // a 2xx made the dialog a confirmed one
-	over        bool // BYE was sent or received, or the dialog never came to be
-	pending     bool // a re-INVITE of ours is open
-	byePending  bool // BYE waits for the ACK (RFC 3261 §15)
+	leaving     bool // our BYE was sent, or waits for the far side's ACK (RFC 3261 §15)
+	over        bool // BYE was received or answered, or the dialog never came to be
 	byeReason   verdict.Reason
 }
 
@@ -66,31 +62,54 @@ func (l *leg) roams(f *transport.Flow) bool {
 	return f.Network() == last.Network() && f.Remote().Addr() == last.Remote().Addr()
 }
 
-// via returns the flow for the next request on this leg.
-func (l *leg) via() *transport.Flow {
+// via returns the flow for the next request of a dialog on this leg.
+func (l *leg) via(d *dialog.Dialog) *transport.Flow {
 	if l.policy.Flow != nil {
-		if f := l.policy.Flow(l.dlg, l.flow); f != nil {
+		if f := l.policy.Flow(d, l.flow); f != nil {
 			return f
 		}
 	}
 	return l.flow
 }
 
+// inviting reports whether an INVITE of ours is open on this leg.
+func (l *leg) inviting() bool { return l.sent != nil && l.sent.state == inviteOpen }
+
+// owesAck reports whether the far side waits for an ACK of ours.
+func (l *leg) owesAck() bool { return l.sent != nil && l.sent.state == inviteAnswered }
+
 // contact adds our Contact.
 func (l *leg) contact(msg sip.Message, f *transport.Flow) {
 	msg.AppendHeader(&sip.ContactHeader{Address: l.policy.Contact(f)})
 }
 
-// pass copies what may leave on this leg from a message of the other leg, and its body where the type passed.
+// allow adds our Allow.
+func (l *leg) allow(msg sip.Message) {
+	if l.policy.Allow != "" {
+		msg.AppendHeader(sip.NewHeader("Allow", l.policy.Allow))
+	}
+}
+
+// pass copies what may leave on this leg from a message of the other leg, and its body where the type passed. A session
+// description never passes this way, alone or in a multipart body: it goes through the call's media (setSDP).
 func (l *leg) pass(dst, src sip.Message) {
 	if l.policy.Pass == nil || src == nil {
 		return
 	}
 	l.policy.Pass(dst, src)
-	if _, ok := sipmsg.Header(dst, "Content-Type"); ok && len(src.Body()) > 0 {
-		dst.SetBody(src.Body())
+	value, ok := sipmsg.Header(dst, "Content-Type")
+	if !ok {
+		return
 	}
+	typ, _, err := sipmsg.ParseMediaType(value)
+	if err != nil || len(src.Body()) == 0 || typ == typeSDP || strings.HasPrefix(typ, "multipart/") {
+		setSDP(dst, nil)
+		return
+	}
+	dst.SetBody(src.Body())
 }
+
+const typeSDP = "application/sdp"
 
 // setSDP makes sdp the body of msg, or leaves it without one.
 func setSDP(msg sip.Message, sdp []byte) {
@@ -100,25 +119,29 @@ func setSDP(msg sip.Message, sdp []byte) {
 		msg.SetBody(nil)
 		return
 	}
-	typ := sip.ContentTypeHeader("application/sdp")
+	typ := sip.ContentTypeHeader(typeSDP)
 	msg.AppendHeader(&typ)
 	msg.SetBody(sdp)
 }
 
-// isSDP reports whether a message carries a session description.
-func isSDP(msg sip.Message) bool {
+// sdpOf returns the session description that a message carries, or nil.
+func sdpOf(msg sip.Message) []byte {
 	if len(msg.Body()) == 0 {
-		return false
+		return nil
 	}
 	value, _ := sipmsg.Header(msg, "Content-Type")
 	typ, _, err := sipmsg.ParseMediaType(value)
-	return err == nil && typ == "application/sdp"
+	if err != nil || typ != typeSDP {
+		return nil
+	}
+	return msg.Body()
 }
 
-// sdpOf returns the session description that a message carries, or nil.
-func sdpOf(msg sip.Message) []byte {
-	if isSDP(msg) {
-		return msg.Body()
+// offerOf returns the offer in an INVITE, nil where it makes none. A body that is no session description is refused.
+func offerOf(req *sip.Request) ([]byte, *Refusal) {
+	sdp := sdpOf(req)
+	if sdp == nil && len(req.Body()) > 0 {
+		return nil, &Refusal{Code: sip.StatusUnsupportedMediaType, Reason: verdict.UnsupportedBody} // RFC 3261 §8.2.3
 	}
-	return nil
+	return sdp, nil
 }

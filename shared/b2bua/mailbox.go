@@ -5,31 +5,43 @@ import (
 	"sync"
 )
 
-// mailboxLimit is how many events may wait for one call. More means that somebody floods a dialog.
+// mailboxLimit is how many events may wait for one call before those that a far side can send at will are refused.
 const mailboxLimit = 256
 
 // mailbox runs the events of one call one after the other. It keeps a goroutine only while there is something to do, so
 // that a call which merely talks costs none.
 type mailbox struct {
-	mu      sync.Mutex
+	mu      sync.Mutex // guards waiting, running
 	waiting []func()
 	running bool
 	crashed func(any, []byte) // told of a panic in an event; the mailbox goes on
 }
 
-// post adds an event and reports whether there was room for it.
-func (m *mailbox) post(ev func()) bool {
+// post adds an event that the call can't do without: a timer, a command, the outcome of a request of ours. There are as
+// many of them as we asked for.
+func (m *mailbox) post(ev func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.addLocked(ev)
+}
+
+// offer adds an event that a far side may cause as often as it likes. It reports whether there was room.
+func (m *mailbox) offer(ev func()) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.waiting) >= mailboxLimit {
 		return false
 	}
+	m.addLocked(ev)
+	return true
+}
+
+func (m *mailbox) addLocked(ev func()) {
 	m.waiting = append(m.waiting, ev)
 	if !m.running {
 		m.running = true
 		go m.run()
 	}
-	return true
 }
 
 func (m *mailbox) run() {

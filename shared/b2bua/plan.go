@@ -34,7 +34,8 @@ func (s Side) String() string {
 // Media carries session descriptions across a call. It is used from the call's goroutine only. An error that is a
 // *Refusal decides the status code and reason that the sender of the description gets; any other is answered 488.
 type Media interface {
-	// Offer takes the offer that side from made and returns the one that the other side gets.
+	// Offer takes the offer that side from made and returns the one that the other side gets. Where that side refuses it no
+	// answer follows: what was agreed before stays in force, and the next offer, of either side, takes its place.
 	Offer(from Side, sdp []byte) ([]byte, error)
 	// Answer takes the answer that side from gave and returns the one that the offerer gets. It may come several
 	// times for one offer: in provisional responses and again in the 2xx.
@@ -45,7 +46,8 @@ type Media interface {
 
 // Local answers a call here instead of calling somebody: an echo, a tone, an announcement.
 type Local interface {
-	// Answer returns the answer to the first offer and to each later one. An empty offer asks for an offer.
+	// Answer returns the answer to the first offer and to each later one. An INVITE without an offer is refused with 488
+	// before it comes here. The errors are those of Media.
 	Answer(offer []byte) ([]byte, error)
 	// Close ends the session.
 	Close()
@@ -91,7 +93,7 @@ type Target struct {
 
 // Plan is what becomes of a new call.
 type Plan struct {
-	ID      string              // unique; empty lets the engine choose
+	ID      string              // unique among the calls in hand; empty lets the engine choose
 	Policy  *LegPolicy          // the A-leg's
 	Groups  [][]Target          // tried one group after the other; the targets of one group ring together
 	Local   Local               // answers instead of Groups
@@ -99,14 +101,14 @@ type Plan struct {
 	Ring    time.Duration       // longest time until an answer; 0 means DefaultRing
 	Info    Info                // the fields that tell who; the engine adds the rest
 	Ringing func()              // called once at the first 18x; may be nil
-	Answer  func(t Target)      // called when a target answers, before A hears of it; may be nil
-	End     func(Ending)        // called exactly once; may be nil
+	Answer  func(t Target)      // called once when a target answers, before A hears of it; may be nil
+	End     func(Ending)        // called exactly once if Start returned no error; may be nil
 	Learn   func(*sip.Response) // sees each response to a first INVITE before it is carried across; may be nil
 }
 
 // Ending tells how a call ended.
 type Ending struct {
-	Code     int            // final status code of the INVITE as A saw it; 200 if it was answered
+	Code     int            // final status code of the INVITE for A; 200 if it was answered
 	Reason   verdict.Reason // why it ended
 	By       Side           // who ended it, where somebody did
 	Answered time.Time      // zero if nobody answered

@@ -16,29 +16,31 @@ const glareRetry = 2
 func (c *Call) onReinvite(x *leg, s *transaction.Server) {
 	y := c.other(x)
 	switch {
-	case c.info.State != StateAnswered || !x.established || x.over:
-		c.reply(x, s, sip.StatusCallTransactionDoesNotExists, nil)
-		return
 	case x.server != nil: // RFC 3261 §14.2: the last one is not done yet
 		c.reply(x, s, sip.StatusInternalServerError, sip.NewHeader("Retry-After", strconv.Itoa(glareRetry)))
 		return
-	case c.plan.Local != nil:
-		c.reofferHere(x, s)
+	case x.inviting(): // RFC 3261 §14.2: glare
+		c.reply(x, s, sip.StatusRequestPending)
 		return
-	case y == nil || y.over:
-		c.reply(x, s, sip.StatusCallTransactionDoesNotExists, nil)
-		return
-	case x.pending || y.pending || y.server != nil: // RFC 3261 §14.1: glare
-		c.reply(x, s, sip.StatusRequestPending, nil)
+	case c.plan.Local == nil && (y.inviting() || y.owesAck() || y.server != nil): // across, that is glare as well
+		c.reply(x, s, sip.StatusRequestPending)
 		return
 	}
-	offer := sdpOf(s.Request())
+	offer, refused := offerOf(s.Request())
+	if refused != nil {
+		c.reply(x, s, refused.Code)
+		return
+	}
+	if c.plan.Local != nil {
+		c.reofferHere(x, s, offer)
+		return
+	}
 	if len(offer) > 0 {
 		out, err := c.offered(x.side, offer)
 		if err != nil {
 			r := refusal(err)
 			c.log.Info("re-INVITE refused", "side", x.side, "reason", r.Reason)
-			c.reply(x, s, r.Code, nil)
+			c.reply(x, s, r.Code)
 			return
 		}
 		offer = out
@@ -49,48 +51,33 @@ func (c *Call) onReinvite(x *leg, s *transaction.Server) {
 // reinviteAcross sends the INVITE that onReinvite made, and carries its outcome back.
 func (c *Call) reinviteAcross(x, y *leg, s *transaction.Server, offer []byte) {
 	req := y.dlg.NewRequest(sip.INVITE)
-	y.contact(req, y.via())
+	y.contact(req, y.via(y.dlg))
 	y.allow(req)
 	y.pass(req, s.Request())
 	setSDP(req, offer)
-	x.server, y.pending = s, true
-	x.unacked = false
-	s.OnCancel(func() {
-		c.post(func() {
-			if y.pending && y.client != nil {
-				y.client.Cancel()
-			}
-		})
+	x.server = s
+	c.invite(y, req, false, func(ev transaction.Event) {
+		if ev.Response == nil || !ev.Response.IsProvisional() {
+			c.onReinvited(x, y, s, len(offer) > 0, ev)
+		}
 	})
-	y.client = c.sendWithin(y, req, func(ev transaction.Event) { c.onReinviteEvent(x, y, s, len(offer) > 0, ev) })
+	v := y.sent
+	s.OnCancel(func() { c.post(func() { v.cancel() }) })
 }
 
-// onReinviteEvent takes a response to a re-INVITE that we carried across.
-func (c *Call) onReinviteEvent(x, y *leg, s *transaction.Server, offered bool, ev transaction.Event) {
-	res := ev.Response
-	switch {
-	case res != nil && res.IsProvisional():
-		return
-	case res != nil && res.IsSuccess() && y.over:
-		c.ack(y, nil)
-		return
-	case res != nil && res.IsSuccess() && !y.pending:
-		c.repeatAck(y, res)
-		return
-	case !y.pending:
+// onReinvited takes the outcome of a re-INVITE that we carried across.
+func (c *Call) onReinvited(x, y *leg, s *transaction.Server, offered bool, ev transaction.Event) {
+	if ev.Response != nil && ev.Response.IsSuccess() {
+		c.reinviteAccepted(x, y, s, offered, ev.Response)
 		return
 	}
-	y.pending = false
-	switch {
-	case x.over || c.info.State != StateAnswered:
-		if res != nil && res.IsSuccess() {
-			c.ack(y, nil)
-		}
-	case res != nil && res.IsSuccess():
-		c.reinviteAccepted(x, y, s, offered, res)
-	default:
-		c.reinviteFailed(x, y, s, res)
+	code := failureOf(ev)
+	if ev.Err != nil && y.sent.canceled {
+		code = sip.StatusRequestTerminated
 	}
+	x.server = nil
+	c.respond(x, s, c.withoutRedirect(x, s, code, ev.Response))
+	c.checkPeer(y, failureOf(ev))
 }
 
 func (c *Call) reinviteAccepted(x, y *leg, s *transaction.Server, offered bool, res *sip.Response) {
@@ -98,19 +85,23 @@ func (c *Call) reinviteAccepted(x, y *leg, s *transaction.Server, offered bool, 
 	y.dlg.Refresh(res)
 	sdp, err := sdpOf(res), error(nil)
 	switch {
-	case offered && len(sdp) > 0:
-		sdp, err = c.answered(y.side, sdp)
-	case len(sdp) > 0:
-		sdp, err = c.offered(y.side, sdp)
-	default:
+	case len(sdp) == 0:
 		err = &Refusal{Code: sip.StatusNotAcceptableHere, Reason: verdict.BadBody}
+	case offered:
+		sdp, err = c.answered(y.side, sdp)
+	default:
+		sdp, err = c.offered(y.side, sdp)
 	}
 	if offered || err != nil {
 		c.ack(y, nil)
 	}
 	if err != nil {
 		x.server = nil
-		c.reply(x, s, refusal(err).Code, nil)
+		c.reply(x, s, sip.StatusNotAcceptableHere)
+		if offered || len(sdpOf(res)) > 0 {
+			// One side has changed its media and the other has not: there is no way back (RFC 3261 §13.2.2.4).
+			c.end(Ending{Reason: refusal(err).Reason, By: y.side}, nil)
+		}
 		return
 	}
 	out := c.response(x, s, res.StatusCode, res)
@@ -118,29 +109,11 @@ func (c *Call) reinviteAccepted(x, y *leg, s *transaction.Server, offered bool, 
 	c.accept(x, s, out)
 }
 
-func (c *Call) reinviteFailed(x, y *leg, s *transaction.Server, res *sip.Response) {
-	x.server = nil
-	code := sip.StatusRequestTimeout
-	if res != nil {
-		code = res.StatusCode
-	}
-	if code/100 == 3 {
-		code = sip.StatusNotAcceptableHere
-	}
-	c.respond(x, s, c.response(x, s, code, res))
-	if code == sip.StatusCallTransactionDoesNotExists || code == sip.StatusRequestTimeout {
-		// RFC 3261 §12.2.1.2: the far side has lost the dialog
-		c.finish(Ending{Code: sip.StatusOK, Reason: verdict.UnknownDialog, By: y.side})
-		c.hangup(x, verdict.UnknownDialog)
-		c.hangup(y, verdict.UnknownDialog)
-	}
-}
-
 // reofferHere answers a re-INVITE of a call that ends here.
-func (c *Call) reofferHere(x *leg, s *transaction.Server) {
-	sdp, err := c.plan.Local.Answer(sdpOf(s.Request()))
+func (c *Call) reofferHere(x *leg, s *transaction.Server, offer []byte) {
+	sdp, err := c.local(offer)
 	if err != nil {
-		c.reply(x, s, refusal(err).Code, nil)
+		c.reply(x, s, refusal(err).Code)
 		return
 	}
 	x.dlg.Refresh(s.Request())

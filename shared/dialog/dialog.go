@@ -9,6 +9,8 @@ import (
 	"fmt"
 
 	"github.com/emiago/sipgo/sip"
+
+	"brickhouse/shared/sipmsg"
 )
 
 // MaxForwards is the hop count that our requests start with (RFC 3261 §8.1.1.6).
@@ -54,14 +56,14 @@ func (d *Dialog) ID() ID { return ID{d.CallID, d.Local.Tag, d.Remote.Tag} }
 // that our responses carry.
 func FromInvite(req *sip.Request, localTag string) (*Dialog, error) {
 	from, to, contact := req.From(), req.To(), req.Contact()
-	if from == nil || to == nil || contact == nil || req.CallID() == nil || req.CSeq() == nil {
+	if from == nil || to == nil || contact == nil || contact.Address.Wildcard || req.CallID() == nil || req.CSeq() == nil {
 		return nil, ErrIncomplete
 	}
 	d := &Dialog{
 		CallID:    req.CallID().Value(),
 		Local:     Party{Display: to.DisplayName, URI: *to.Address.Clone(), Tag: localTag},
 		Remote:    Party{Display: from.DisplayName, URI: *from.Address.Clone(), Tag: tag(from.Params)},
-		Target:    *contact.Address.Clone(),
+		Target:    stripForRequestURI(contact.Address),
 		RemoteSeq: req.CSeq().SeqNo,
 	}
 	var err error
@@ -83,17 +85,17 @@ func (d *Dialog) Establish(res *sip.Response) error {
 		return ErrIncomplete
 	}
 	d.Remote.Tag = tag(to.Params)
-	if c := res.Contact(); c != nil {
-		d.Target = *c.Address.Clone()
-	} else if res.StatusCode >= 200 {
-		return ErrIncomplete // RFC 3261 §12.1.1: a 2xx carries Contact
-	}
 	routes, err := recordRoutes(res, true)
 	if err != nil {
 		return err
 	}
 	if res.StatusCode >= 200 || len(routes) > 0 {
 		d.Routes = routes
+	}
+	if c := res.Contact(); c != nil && !c.Address.Wildcard {
+		d.Target = stripForRequestURI(c.Address)
+	} else if res.StatusCode >= 200 {
+		return ErrIncomplete // RFC 3261 §12.1.1: a 2xx carries Contact
 	}
 	return nil
 }
@@ -108,7 +110,7 @@ func (d *Dialog) Refresh(msg sip.Message) {
 		c = m.Contact()
 	}
 	if c != nil && !c.Address.Wildcard {
-		d.Target = *c.Address.Clone()
+		d.Target = stripForRequestURI(c.Address)
 	}
 }
 
@@ -193,7 +195,7 @@ func recordRoutes(msg sip.Message, reverse bool) ([]sip.Uri, error) {
 }
 
 func tag(p sip.HeaderParams) string {
-	t, _ := p.Get("tag")
+	t, _ := sipmsg.Param(p, "tag")
 	return t
 }
 

@@ -91,6 +91,7 @@ const (
 	NotAllowed          Reason = "not-allowed"           // the caller may not call this
 	TrunkFailed         Reason = "trunk-failed"          // no gateway of the trunk took the call
 	ExchangeUnreachable Reason = "exchange-unreachable"  // the core link is down
+	PeerLost            Reason = "peer-lost"             // a party does not answer within the call any more
 	SystemFailure       Reason = "system-failure"        // cut by a crash; closed at the next start
 	Shutdown            Reason = "shutdown"              // ended because we stop
 )
