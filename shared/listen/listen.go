@@ -7,8 +7,10 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"brickhouse/shared/conffile"
+	"brickhouse/shared/pki"
 	"brickhouse/shared/transport"
 )
 
@@ -23,6 +25,13 @@ type Interface struct {
 type Identity struct {
 	Certificate string `yaml:"certificate" doc:"File with the certificate chain, PEM. Read again on SIGHUP."`
 	Key         string `yaml:"key" doc:"File with the private key, PEM, mode 0600."`
+}
+
+// Load reads the identity and holds it to a use, now and at each Reload.
+func (id Identity) Load(use pki.Use) (*transport.Certificates, error) {
+	return transport.NewCertificates(func() (*tls.Certificate, error) {
+		return pki.Load(id.Certificate, id.Key, pki.Check{Now: time.Now(), Use: use})
+	})
 }
 
 // SetDefaults sets what an interface is unless the file says otherwise.
@@ -91,7 +100,7 @@ func Certificates(realm string, list []Interface, id Identity) (*transport.Certi
 		if l.Transport != "tls" {
 			continue
 		}
-		certs, err := transport.LoadCertificates(id.Certificate, id.Key)
+		certs, err := id.Load(pki.Server)
 		if err != nil {
 			return nil, fmt.Errorf("%s.tls: %w", realm, err)
 		}

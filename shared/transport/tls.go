@@ -44,33 +44,54 @@ func hardened(base *tls.Config) *tls.Config {
 	return c
 }
 
-// Certificates is a certificate with its key, read from files and swapped by Reload while handshakes go on.
+// Certificates is a certificate with its key, swapped by Reload while handshakes go on.
 type Certificates struct {
-	certFile, keyFile string
-	current           atomic.Pointer[tls.Certificate]
+	load    func() (*tls.Certificate, error)
+	current atomic.Pointer[tls.Certificate]
 }
 
-// LoadCertificates reads a PEM chain and its key.
-func LoadCertificates(certFile, keyFile string) (*Certificates, error) {
-	c := &Certificates{certFile: certFile, keyFile: keyFile}
+// NewCertificates returns what load returns, now and again at each Reload. load must set Leaf.
+func NewCertificates(load func() (*tls.Certificate, error)) (*Certificates, error) {
+	c := &Certificates{load: load}
 	if err := c.Reload(); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// Reload reads the files again. If they are bad, the certificate in use stays.
+// LoadCertificates reads a PEM chain and its key from files, with no check but that they belong together.
+func LoadCertificates(certFile, keyFile string) (*Certificates, error) {
+	return NewCertificates(func() (*tls.Certificate, error) {
+		cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("loading certificate %s with key %s: %w", certFile, keyFile, err)
+		}
+		return &cert, nil
+	})
+}
+
+// Reload loads the certificate again. If it is bad, the one in use stays.
 func (c *Certificates) Reload() error {
-	cert, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	use, err := c.Prepare()
+	if err == nil {
+		use()
+	}
+	return err
+}
+
+// Prepare loads the certificate again and returns what takes it into use, for a caller that has more to check before.
+func (c *Certificates) Prepare() (use func(), err error) {
+	cert, err := c.load()
 	if err != nil {
-		return fmt.Errorf("loading certificate %s with key %s: %w", c.certFile, c.keyFile, err)
+		return nil, err
 	}
 	if cert.Leaf == nil {
-		return fmt.Errorf("loading certificate %s: %w", c.certFile, errors.New("no leaf certificate"))
+		return nil, errNoLeaf
 	}
-	c.current.Store(&cert)
-	return nil
+	return func() { c.current.Store(cert) }, nil
 }
+
+var errNoLeaf = errors.New("no leaf certificate")
 
 // GetCertificate is for tls.Config.GetCertificate.
 func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {

@@ -75,7 +75,7 @@ type Digest struct {
 type Limits struct {
 	Calls       int           `yaml:"calls" doc:"Calls at a time."`
 	Connections int           `yaml:"connections" doc:"Connections per listening socket."`
-	Contacts    int           `yaml:"contacts" doc:"Phones that may be registered for one extension at a time."`
+	Contacts    int           `yaml:"contacts" doc:"Phones that may be registered for one extension at a time. Over it, the one whose registration ends first is forgotten."`
 	MinExpires  time.Duration `yaml:"min_expires" doc:"Shortest registration that a phone may ask for."`
 	MaxExpires  time.Duration `yaml:"max_expires" doc:"Longest registration that a phone gets."`
 	Ring        time.Duration `yaml:"ring" doc:"Longest time that a call rings."`
@@ -128,6 +128,10 @@ func (c *Config) Validate() []conffile.Fault {
 	fs = append(fs, c.Core.check()...)
 	fs = append(fs, listen.Check("phones", c.Phones.Interfaces, c.Phones.TLS, map[string]string{})...)
 	return append(fs, c.trunks()...)
+}
+
+func (c *Core) identity() listen.Identity {
+	return listen.Identity{Certificate: c.Certificate, Key: c.Key}
 }
 
 func (c *Core) check() []conffile.Fault {

@@ -215,7 +215,7 @@ func (x *Exchange) listen() error {
 func (x *Exchange) listenCore(limits transport.Limits) error {
 	c := x.cfg.Core
 	var err error
-	if x.coreCerts, err = transport.LoadCertificates(c.Certificate, c.Key); err != nil {
+	if x.coreCerts, err = c.identity().Load(pki.Server); err != nil {
 		return fmt.Errorf("core: %w", err)
 	}
 	pool, err := pki.Roots(c.CA, x.now())
@@ -255,7 +255,7 @@ func Check(cfg *Config) error {
 	_, err := loadDialplan(cfg)
 	errs := []error{err}
 	if cfg.Core.Listen.IsValid() {
-		_, err := transport.LoadCertificates(cfg.Core.Certificate, cfg.Core.Key)
+		_, err := cfg.Core.identity().Load(pki.Server)
 		errs = append(errs, err)
 		_, err = pki.Roots(cfg.Core.CA, time.Now())
 		errs = append(errs, err)
@@ -321,19 +321,27 @@ func (x *Exchange) Close() {
 }
 
 // Reload takes what can be taken from a new configuration without ending a call: certificates and the dialplan. On an
-// error the old ones stay.
+// error everything stays as it was.
 func (x *Exchange) Reload(cfg Config) error {
 	var errs []error
+	var take []func()
 	for _, certs := range []*transport.Certificates{x.coreCerts, x.phoneCerts} {
-		if certs != nil {
-			errs = append(errs, certs.Reload())
+		if certs == nil {
+			continue
 		}
+		use, err := certs.Prepare()
+		errs, take = append(errs, err), append(take, use)
 	}
+	cfg.Trunks = x.cfg.Trunks // other trunks take a restart
 	plan, err := loadDialplan(&cfg)
-	if err == nil {
-		x.calls.SetDialplan(plan)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return err
 	}
-	return errors.Join(append(errs, err)...)
+	for _, use := range take {
+		use()
+	}
+	x.calls.SetDialplan(plan)
+	return nil
 }
 
 // Calls describes the calls in hand.

@@ -103,9 +103,11 @@ func (b *Border) build() error {
 	if b.key, err = loadKey(filepath.Join(cfg.State, "border.key")); err != nil {
 		return err
 	}
-	if err := b.setTrunks(cfg.Peer.Trunks); err != nil {
+	trunks, err := compileTrunks(cfg.Peer.Trunks)
+	if err != nil {
 		return err
 	}
+	b.trunks.Store(trunks)
 	b.guard, err = guard.Open(cfg.Guard, guard.Options{Dir: filepath.Join(cfg.State, "guard"), Log: b.log, Allow: b.neverBanned()})
 	if err != nil {
 		return fmt.Errorf("opening the guard: %w", err)
@@ -170,7 +172,7 @@ func (b *Border) limits() transport.Limits {
 // coreTLS is how we prove ourselves to the exchange, and whom we take for it.
 func (b *Border) coreTLS() (*tls.Config, error) {
 	c := b.cfg.Core
-	certs, err := transport.LoadCertificates(c.Certificate, c.Key)
+	certs, err := listen.Identity{Certificate: c.Certificate, Key: c.Key}.Load(pki.Client)
 	if err != nil {
 		return nil, fmt.Errorf("core: %w", err)
 	}
@@ -188,7 +190,9 @@ func (b *Border) coreTLS() (*tls.Config, error) {
 func Check(cfg *Config) error {
 	b := &Border{cfg: *cfg, realms: map[realmName]*realm{core: {name: core}}}
 	_, err := b.coreTLS()
-	errs := []error{err, b.setTrunks(cfg.Peer.Trunks)}
+	errs := []error{err}
+	_, err = compileTrunks(cfg.Peer.Trunks)
+	errs = append(errs, err)
 	_, err = listen.Certificates(string(access), cfg.Access.Interfaces, cfg.Access.TLS)
 	errs = append(errs, err)
 	_, err = listen.Certificates(string(peer), cfg.Peer.Interfaces, cfg.Peer.TLS)
@@ -214,8 +218,8 @@ func (b *Border) mediaRealms() map[realmName]anchor.Realm {
 	return map[realmName]anchor.Realm{core: c, access: a, peer: make(peer, b.cfg.Peer.Media, b.cfg.Peer.SRTP)}
 }
 
-// setTrunks compiles the trunks.
-func (b *Border) setTrunks(list []Trunk) error {
+// compileTrunks makes a table of the carriers.
+func compileTrunks(list []Trunk) (*trunkTable, error) {
 	t := &trunkTable{byName: map[string]*route.Trunk{}}
 	sources := map[string][]netip.Prefix{}
 	for _, conf := range list {
@@ -224,7 +228,7 @@ func (b *Border) setTrunks(list []Trunk) error {
 		for _, g := range conf.Gateways {
 			gw, err := route.ParseGateway(g.Address, g.Transport)
 			if err != nil {
-				return fmt.Errorf("trunk %s: %w", conf.Name, err)
+				return nil, fmt.Errorf("trunk %s: %w", conf.Name, err)
 			}
 			gw.Priority = g.Priority
 			trunk.Gateways = append(trunk.Gateways, gw)
@@ -239,10 +243,9 @@ func (b *Border) setTrunks(list []Trunk) error {
 	}
 	var err error
 	if t.sources, err = admission.New(sources); err != nil {
-		return fmt.Errorf("peer.trunks: %w", err)
+		return nil, fmt.Errorf("peer.trunks: %w", err)
 	}
-	b.trunks.Store(t)
-	return nil
+	return t, nil
 }
 
 // Run serves until ctx ends.
@@ -304,20 +307,32 @@ const hangupPatience = 2 * time.Second
 // the guard's rules and allow list. On an error everything stays as it was.
 func (b *Border) Reload(cfg Config) error {
 	var errs []error
+	var take []func()
 	for _, r := range b.realms {
-		if r.certs != nil {
-			if err := r.certs.Reload(); err != nil {
-				errs = append(errs, fmt.Errorf("%s.tls: %w", r.name, err))
-			}
+		if r.certs == nil {
+			continue
 		}
+		use, err := r.certs.Prepare()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s.tls: %w", r.name, err))
+		}
+		take = append(take, use)
 	}
-	if err := b.setTrunks(cfg.Peer.Trunks); err != nil {
-		return errors.Join(append(errs, err)...)
+	trunks, err := compileTrunks(cfg.Peer.Trunks)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return err
 	}
+	if err := b.guard.Reload(cfg.Guard); err != nil {
+		return err
+	}
+	for _, use := range take {
+		use()
+	}
+	b.trunks.Store(trunks)
 	for group, prefixes := range b.neverBanned() {
 		errs = append(errs, b.guard.SetAllow(group, prefixes))
 	}
-	return errors.Join(append(errs, b.guard.Reload(cfg.Guard))...)
+	return errors.Join(errs...)
 }
 
 // neverBanned lists, by group, whom no rule and no person may ban: the trunks, the exchange, and ourselves.
