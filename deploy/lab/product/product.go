@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+	"time"
 
 	"brickhouse/deploy/lab"
 )
@@ -25,8 +26,11 @@ var sbcConfig string
 //go:embed pbx.yaml.tmpl
 var pbxConfig string
 
-//go:embed dialplan.yaml
+//go:embed dialplan.yaml.tmpl
 var dialplan string
+
+// patience bounds each step of the preparation.
+const patience = 10 * time.Second
 
 // Options change what is usual.
 type Options struct {
@@ -61,9 +65,7 @@ func Start(t lab.TB, l *lab.Lab, o Options) *Product {
 	p.quickstart()
 	p.write("sbc.yaml", sbcConfig)
 	p.write("pbx.yaml", pbxConfig)
-	if err := os.WriteFile(p.path("dialplan.yaml"), []byte(dialplan), 0o600); err != nil {
-		t.Fatalf("product: %v", err)
-	}
+	p.write("dialplan.yaml", dialplan)
 	p.Exchange = l.Exchange.Run(lab.Program{
 		Name: "pbx", Path: l.Binary("pbx"), Args: []string{"serve", "-c", p.path("pbx.yaml")},
 		Ready: lab.AllOf(lab.Listening("udp", p.Inside()), lab.Says("msg=running")),
@@ -148,7 +150,9 @@ func (p *Product) write(name, text string) {
 }
 
 // media is the border's port range: on loopback all hosts share their ports with everybody.
-func (p *Product) media() string { return "{min_port: 40000, max_port: 49999, silence: " + or(p.opts.Silence, "1m") + "}" }
+func (p *Product) media() string {
+	return "{min_port: 40000, max_port: 49999, silence: " + or(p.opts.Silence, "1m") + "}"
+}
 
 // xdp is the section of the kernel filter.
 func (p *Product) xdp() string {
@@ -187,10 +191,14 @@ func (p *Product) Try(program, stdin string, args ...string) (string, error) {
 // Password is the password of every account that Account makes.
 const Password = "lab-password-of-a-phone"
 
-// Extension adds an extension. digest is how it is challenged: "md5", "sha-256", or both in their order.
+// Extension makes an extension with the password that all have. digest is how it is challenged: "md5", "sha-256", or both in their order.
 func (p *Product) Extension(number string, digest ...string) {
 	p.t.Helper()
-	p.Command("pbx", Password+"\n", "extension", "add", number, "--password-stdin", "--name", "Phone "+number)
+	if number == "1001" || number == "1002" { // quickstart made them
+		p.Command("pbx", Password+"\n", "extension", "passwd", number, "--password-stdin")
+	} else {
+		p.Command("pbx", Password+"\n", "extension", "add", number, "--password-stdin", "--name", "Phone "+number)
+	}
 	p.Command("pbx", "", append([]string{"extension", "digest", number}, digest...)...)
 }
 

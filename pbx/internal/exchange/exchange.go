@@ -41,7 +41,7 @@ import (
 
 // Times and bounds of the exchange's own work.
 const (
-	expireEvery    = 5 * time.Second // sweep of expired bindings
+	expireEvery    = time.Second     // sweep of expired bindings
 	hangupPatience = 2 * time.Second // how long Close waits for the answers to its BYEs
 	maxRegisters   = 1024            // REGISTERs in hand at a time; more get 503
 )
