@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -14,6 +15,7 @@ import (
 	"brickhouse/pbx/internal/registrar"
 	"brickhouse/pbx/internal/store"
 	"brickhouse/shared/digest"
+	"brickhouse/shared/keyfile"
 	"brickhouse/shared/secret"
 	"brickhouse/shared/sipmsg"
 )
@@ -221,17 +223,22 @@ func (x *Exchange) trunkAuth(t Trunk) func(*sip.Request, *sip.Response) (sip.Hea
 
 // newAuthenticator makes what finds out who sent a request.
 func (x *Exchange) newAuthenticator() (*registrar.Authenticator, error) {
-	key := make([]byte, 64)
+	key := make([]byte, keyfile.Size)
 	rand.Read(key) //nolint:errcheck // crypto/rand never fails
+	// A name that is no account is challenged like one, and with another key it would be like another one.
+	decoys, err := keyfile.Load(filepath.Join(x.cfg.State, "decoy.key"))
+	if err != nil {
+		return nil, err
+	}
 	nonces, err := digest.NewNonces(digest.NonceConfig{
-		Key: key[:32], Life: x.cfg.Digest.NonceLife, Max: digest.DefaultNonceMax, Rand: rand.Reader,
+		Key: key, Life: x.cfg.Digest.NonceLife, Max: digest.DefaultNonceMax, Rand: rand.Reader,
 	}, x.now())
 	if err != nil {
 		return nil, err
 	}
 	return registrar.NewAuthenticator(registrar.AuthConfig{
 		Realm: x.cfg.Domain, Domains: append([]string{x.cfg.Domain}, x.cfg.Aliases...),
-		Algorithms: algorithms(x.cfg.Digest.MD5), Decoys: x.orders, DecoyKey: key[32:], Log: x.log,
+		Algorithms: algorithms(x.cfg.Digest.MD5), Decoys: x.orders, DecoyKey: decoys, Log: x.log,
 	}, x.accounts, nonces)
 }
 

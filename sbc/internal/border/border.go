@@ -8,7 +8,6 @@ package border
 import (
 	"context"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -30,6 +29,7 @@ import (
 	"brickhouse/sbc/internal/regcache"
 	"brickhouse/sbc/internal/route"
 	"brickhouse/shared/b2bua"
+	"brickhouse/shared/keyfile"
 	"brickhouse/shared/listen"
 	"brickhouse/shared/pki"
 	"brickhouse/shared/telemetry"
@@ -100,7 +100,7 @@ func (b *Border) build() error {
 		return fmt.Errorf("making the state directory: %w", err)
 	}
 	var err error
-	if b.key, err = loadKey(filepath.Join(cfg.State, "border.key")); err != nil {
+	if b.key, err = keyfile.Load(filepath.Join(cfg.State, "border.key")); err != nil {
 		return err
 	}
 	trunks, err := compileTrunks(cfg.Peer.Trunks)
@@ -389,24 +389,4 @@ func (b *Border) derive(parts ...string) string {
 	mac := hmac.New(sha256.New, b.key)
 	mac.Write([]byte(strings.Join(parts, "\x00")))
 	return hex.EncodeToString(mac.Sum(nil)[:16])
-}
-
-// loadKey reads the border's own key, or makes one.
-func loadKey(path string) ([]byte, error) {
-	key, err := os.ReadFile(path)
-	if err == nil && len(key) == 32 {
-		return key, nil
-	}
-	if err == nil {
-		return nil, fmt.Errorf("%s holds no key: remove it, and a new one is made", path)
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("reading the border's key: %w", err)
-	}
-	key = make([]byte, 32)
-	rand.Read(key) //nolint:errcheck // crypto/rand never fails
-	if err := os.WriteFile(path, key, 0o600); err != nil {
-		return nil, fmt.Errorf("writing the border's key: %w", err)
-	}
-	return key, nil
 }
