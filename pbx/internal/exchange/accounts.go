@@ -2,22 +2,14 @@ package exchange
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"time"
 
-	"github.com/emiago/sipgo/sip"
-
-	"brickhouse/pbx/internal/callcontrol"
-	"brickhouse/pbx/internal/registrar"
 	"brickhouse/pbx/internal/store"
 	"brickhouse/shared/digest"
-	"brickhouse/shared/keyfile"
 	"brickhouse/shared/secret"
-	"brickhouse/shared/sipmsg"
 )
 
 // Where secrets are in the store.
@@ -177,95 +169,4 @@ func openSecrets(ctx context.Context, cfg secret.Config, log *slog.Logger) (*sec
 		return nil, fmt.Errorf("secrets: %w", err)
 	}
 	return secret.NewCache(s, cfg.Cache, time.Now, log), nil
-}
-
-// trunks makes what call control must know of the carriers.
-func (x *Exchange) trunks(ctx context.Context) (map[string]callcontrol.Trunk, error) {
-	out := map[string]callcontrol.Trunk{}
-	var rows []*store.Trunk
-	for _, t := range x.cfg.Trunks {
-		c := callcontrol.Trunk{Name: t.Name, Domain: t.Domain, FromUser: t.FromUser, FromHost: t.FromHost}
-		if t.Username != "" {
-			c.Auth = x.trunkAuth(t)
-		}
-		out[t.Name] = c
-		rows = append(rows, &store.Trunk{Name: t.Name, Username: t.Username, AuthRealm: t.AuthRealm, FromUser: t.FromUser, FromHost: t.FromHost})
-	}
-	return out, x.store.SetTrunks(ctx, rows)
-}
-
-// secretTimeout bounds the look-up of a password while a call waits for it.
-const secretTimeout = 2 * time.Second
-
-// trunkAuth answers a carrier's challenge (RFC 3261 §22.2). The border never sees the password.
-func (x *Exchange) trunkAuth(t Trunk) func(*sip.Request, *sip.Response) (sip.Header, error) {
-	return func(req *sip.Request, res *sip.Response) (sip.Header, error) {
-		name, answer := "WWW-Authenticate", "Authorization"
-		if res.StatusCode == sip.StatusProxyAuthRequired {
-			name, answer = "Proxy-Authenticate", "Proxy-Authorization"
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), secretTimeout)
-		defer cancel()
-		s, err := x.secrets.Get(ctx, trunkSecrets+t.Name)
-		if err != nil {
-			return nil, fmt.Errorf("password of trunk %s: %w", t.Name, err)
-		}
-		value, _, err := digest.Answer(sipmsg.Headers(res, name), digest.Password(t.Username, s[trunkPassword]), digest.Asked{
-			Username: t.Username, Realm: t.AuthRealm, Method: string(req.Method), URI: req.Recipient.String(), Body: req.Body(),
-			Cnonce: sipmsg.NewTag(), NC: 1,
-		})
-		if err != nil {
-			return nil, err
-		}
-		return sip.NewHeader(answer, value), nil
-	}
-}
-
-// newAuthenticator makes what finds out who sent a request.
-func (x *Exchange) newAuthenticator() (*registrar.Authenticator, error) {
-	key := make([]byte, keyfile.Size)
-	rand.Read(key) //nolint:errcheck // crypto/rand never fails
-	// A name that is no account is challenged like one, and with another key it would be like another one.
-	decoys, err := keyfile.Load(filepath.Join(x.cfg.State, "decoy.key"))
-	if err != nil {
-		return nil, err
-	}
-	nonces, err := digest.NewNonces(digest.NonceConfig{
-		Key: key, Life: x.cfg.Digest.NonceLife, Max: digest.DefaultNonceMax, Rand: rand.Reader,
-	}, x.now())
-	if err != nil {
-		return nil, err
-	}
-	return registrar.NewAuthenticator(registrar.AuthConfig{
-		Realm: x.cfg.Domain, Domains: append([]string{x.cfg.Domain}, x.cfg.Aliases...),
-		Algorithms: algorithms(x.cfg.Digest.MD5), Decoys: x.orders, DecoyKey: decoys, Log: x.log,
-	}, x.accounts, nonces)
-}
-
-// orders are the orders of algorithms that real accounts are challenged with, so that a name that is none can be
-// challenged like one.
-func (x *Exchange) orders() [][]digest.Algorithm {
-	var out [][]digest.Algorithm
-	for _, e := range x.store.Extensions() {
-		if len(e.Algorithms) > 0 {
-			out = append(out, e.Algorithms)
-		}
-	}
-	return out
-}
-
-// algorithms is the order for an account that names none: the strongest first (RFC 8760 §2.3).
-func algorithms(md5 bool) []digest.Algorithm {
-	if md5 {
-		return []digest.Algorithm{digest.SHA256, digest.MD5}
-	}
-	return []digest.Algorithm{digest.SHA256}
-}
-
-// newRegistrar makes what keeps the bindings.
-func (x *Exchange) newRegistrar() (*registrar.Registrar, error) {
-	conf := registrar.DefaultConfig()
-	conf.MinExpires, conf.MaxExpires, conf.DefaultExpires = x.cfg.Limits.MinExpires, x.cfg.Limits.MaxExpires, x.cfg.Limits.MaxExpires
-	conf.MaxContacts, conf.Log = x.cfg.Limits.Contacts, x.log
-	return registrar.New(conf, x.auth, x.store)
 }
