@@ -20,7 +20,7 @@ if [ ! -x "$bin" ]; then
 	flock 9
 	if [ ! -x "$bin" ]; then
 		echo "vault: building the test server (Vault v1.13.1, first time only, takes a few minutes) ..." >&2
-		(cd "$src" && CGO_ENABLED=0 GOFLAGS= GOWORK=off nice -n 10 "$go" build -mod=readonly -buildvcs=false \
+		(cd "$src" && CGO_ENABLED=0 GOFLAGS='' GOWORK=off nice -n 10 "$go" build -mod=readonly -buildvcs=false \
 			-trimpath -ldflags '-s -w' -o "$bin.tmp" .)
 		mv "$bin.tmp" "$bin"
 		echo "vault: built $bin" >&2
