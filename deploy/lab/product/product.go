@@ -42,7 +42,11 @@ type Options struct {
 	Silence string // media silence; empty: 1m
 	Secrets string // lines of YAML that replace the exchange's secrets section; empty: the encrypted file
 	Trunk   bool   // a trunk "carrier" to the host Carrier, port 5060, with credentials
+	IPv6    bool   // remote phones may also come by TLS over IPv6; namespaces only
 }
+
+// LevelEnv is the log level of both programs; empty: info.
+const LevelEnv = "BH_LAB_LEVEL"
 
 // Product is the pair of programs.
 type Product struct {
@@ -112,6 +116,11 @@ func (p *Product) path(name string) string { return filepath.Join(p.Dir, name) }
 // Outside is where remote phones reach the border, by TLS.
 func (p *Product) Outside() netip.AddrPort { return p.Lab.DMZ.Port(p.Lab.Internet, 5061) }
 
+// Outside6 is the same over IPv6, if Options.IPv6 says so.
+func (p *Product) Outside6() netip.AddrPort {
+	return netip.AddrPortFrom(p.Lab.DMZ.Addr6(p.Lab.Internet), p.Outside().Port())
+}
+
 // OutsideUDP is where they reach it by UDP and TCP, if Options.UDP says so.
 func (p *Product) OutsideUDP() netip.AddrPort { return p.Lab.DMZ.Port(p.Lab.Internet, 5060) }
 
@@ -138,6 +147,7 @@ func (p *Product) write(name, text string) {
 		"Domain": Domain, "Dir": p.Dir, "Options": p.opts,
 		"Outside": p.Outside(), "OutsideUDP": p.OutsideUDP(), "Peer": p.Peer(), "Inside": p.Inside(), "Carrier": p.CarrierAddr(),
 		"Core": l.Exchange.Port(l.Core, 5070), "BorderInside": l.DMZ.Addr(l.Core), "CarrierHost": l.Carrier.Addr(l.Internet),
+		"Outside6": p.Outside6(), "Level": or(os.Getenv(LevelEnv), "info"),
 		"Voice": l.Voice.Prefix, "XDP": p.xdp(), "Media": p.media(),
 	}
 	var b bytes.Buffer
