@@ -138,7 +138,7 @@ func (c *Call) resendAfter(l *leg, s *transaction.Server, gap, waited time.Durat
 		if err := s.Resend(); err != nil {
 			c.log.Debug("repeating an answer", "error", err)
 		}
-		c.resendAfter(l, s, min(2*gap, t.T2), waited)
+		c.resendAfter(l, s, min(2*gap, t.T2, 64*t.T1-waited), waited)
 	})
 }
 

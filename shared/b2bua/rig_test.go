@@ -452,6 +452,7 @@ func (p *party) ack(answer string) {
 // cancel cancels the last INVITE.
 func (p *party) cancel() {
 	p.r.t.Helper()
+	p.read()
 	theirs := p.theirs
 	if p.seq == 1 {
 		p.theirs = "" // RFC 3261 §9.1: To as in the INVITE
@@ -640,4 +641,21 @@ func (m *fakeMedia) wants(want ...string) {
 	if strings.Join(m.log, ", ") != strings.Join(want, ", ") {
 		m.t.Errorf("media were told %q, want %q", m.log, want)
 	}
+}
+
+// byTheCallee sends a request within the dialog that the last INVITE made.
+func (p *party) byTheCallee(method string, seq int) {
+	p.r.t.Helper()
+	p.callee(method, seq, "")
+}
+
+// callee is byTheCallee with a description.
+func (p *party) callee(method string, seq int, sdp string) {
+	p.r.t.Helper()
+	in := p.last("INVITE")
+	p.callID = in.CallID().Value()
+	p.theirs, _ = sipmsg.Param(in.From().Params, "tag")
+	p.target = strings.Trim(in.Contact().Value(), "<>")
+	p.inviteSeq = seq
+	p.send(method, seq, sdp)
 }
