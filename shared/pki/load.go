@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -121,7 +122,9 @@ func goodFor(cert *x509.Certificate, use x509.ExtKeyUsage) bool {
 func names(cert *x509.Certificate) string {
 	all := append([]string(nil), cert.DNSNames...)
 	for _, ip := range cert.IPAddresses {
-		all = append(all, ip.String())
+		if !slices.Contains(all, ip.String()) { // Issue makes an address a name, too
+			all = append(all, ip.String())
+		}
 	}
 	for _, u := range cert.URIs {
 		all = append(all, u.String())

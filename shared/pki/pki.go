@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -128,10 +129,14 @@ func (a *Authority) Issue(r Request, now time.Time) (Pair, error) {
 	}
 	t := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: r.Name}, NotBefore: now.Add(-backdate), NotAfter: now.Add(r.Life),
-		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature, DNSNames: r.DNS,
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature, DNSNames: slices.Clone(r.DNS),
 	}
 	for _, ip := range r.IPs {
-		t.IPAddresses = append(t.IPAddresses, net.IP(ip.Unmap().AsSlice()))
+		ip = ip.Unmap()
+		t.IPAddresses = append(t.IPAddresses, net.IP(ip.AsSlice()))
+		if r.Use&Server != 0 && ip.Is4() { // Linphone (mbedTLS 2.28) compares the address that it dials with names only
+			t.DNSNames = append(t.DNSNames, ip.String())
+		}
 	}
 	if err := addDomains(t, r.Domains); err != nil {
 		return Pair{}, err

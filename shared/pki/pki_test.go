@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,30 @@ func TestIssueAndLoad(t *testing.T) {
 	for _, f := range []string{cert, key} {
 		if st, err := os.Stat(f); err != nil || st.Mode() != 0o600 {
 			t.Errorf("%s: %v %v", f, st.Mode(), err)
+		}
+	}
+}
+
+// An IPv4 address is a name, too, in what a server shows; an IPv6 address cannot be one (RFC 5280 §4.2.1.6).
+func TestAddressesAsNames(t *testing.T) {
+	a := authority(t)
+	for use, want := range map[Use][]string{
+		Server: {"sip.example.org", "192.0.2.1", "192.0.2.2"}, Client: {"sip.example.org"},
+	} {
+		r := border
+		r.Use = use
+		c, err := issue(t, a, r).TLS()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Leaf.DNSNames; !slices.Equal(got, want) {
+			t.Errorf("%s: names %q, want %q", use, got, want)
+		}
+		if n := len(c.Leaf.IPAddresses); n != len(border.IPs) {
+			t.Errorf("%s: %d addresses", use, n)
+		}
+		if use == Server && names(c.Leaf) != "sip.example.org, 192.0.2.1, 192.0.2.2, 2001:db8::1, sip:example.org" {
+			t.Errorf("named %s", names(c.Leaf))
 		}
 	}
 }
