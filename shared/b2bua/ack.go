@@ -35,28 +35,28 @@ func (c *Call) stopResending(l *leg) {
 func (c *Call) ackAcross(x, y *leg, req *sip.Request) {
 	sdp := sdpOf(req)
 	if len(sdp) == 0 {
-		c.ack(y, nil)
+		c.ack(y.sent, nil)
 		c.abort(verdict.BadBody) // RFC 3264 §4: an offer was made, and there is no answer
 		return
 	}
 	out, err := c.answered(x.side, sdp)
 	if err != nil {
 		c.log.Warn("answer can't be used", "side", x.side, "error", err)
-		c.ack(y, nil)
+		c.ack(y.sent, nil)
 		c.abort(refusal(err).Reason)
 		return
 	}
-	c.ack(y, out)
+	c.ack(y.sent, out)
 }
 
-// ack acknowledges the 2xx to our INVITE on leg l. body is the answer to a delayed offer.
-func (c *Call) ack(l *leg, body []byte) {
-	l.sent.state, l.sent.ackBody = inviteAcked, body
-	c.sendAck(l)
+// ack acknowledges the 2xx to an INVITE of ours. body is the answer to a delayed offer.
+func (c *Call) ack(v *invitation, body []byte) {
+	v.state, v.ackBody = inviteAcked, body
+	c.sendAck(v)
 }
 
-func (c *Call) sendAck(l *leg) {
-	v := l.sent
+func (c *Call) sendAck(v *invitation) {
+	l := v.leg
 	req := l.dlg.Ack(v.seq)
 	for _, h := range v.credentials { // RFC 3261 §13.2.2.4: an ACK carries the credentials of its INVITE
 		req.AppendHeader(sip.HeaderClone(h))

@@ -51,7 +51,7 @@ func (c *Call) answerA(l *leg, res *sip.Response) {
 		c.plan.Answer(l.target)
 	}
 	if c.offer != nil {
-		c.ack(l, nil) // A made the offer: nothing that B waits for can still come
+		c.ack(l.sent, nil) // A made the offer: nothing that B waits for can still come
 	}
 	out := c.response(c.a, c.a.server, res.StatusCode, res)
 	setSDP(out, sdp)

@@ -47,7 +47,7 @@ func (c *Call) hangup(l *leg, why verdict.Reason) {
 	l.leaving, l.byeReason = true, why
 	c.endPending(l)
 	if l.owesAck() {
-		c.ack(l, nil)
+		c.ack(l.sent, nil)
 	}
 	if !l.unacked {
 		c.bye(l)

@@ -70,7 +70,9 @@ func (c *Call) across(x *leg, s *transaction.Server) {
 	y.pass(req, s.Request())
 	c.request(y, req, func(ev transaction.Event) {
 		code := failureOf(ev)
-		c.respond(x, s, c.withoutRedirect(x, s, code, ev.Response))
+		if ev.Response != nil || code != sip.StatusRequestTimeout { // RFC 4320 §4.2: by then it is too late for x as well
+			c.respond(x, s, c.withoutRedirect(x, s, code, ev.Response))
+		}
 		c.checkPeer(y, code)
 	})
 }

@@ -90,7 +90,7 @@ func (c *Call) onInvitation(v *invitation, ev transaction.Event) {
 	case v.off && v.state == inviteAnswered && v.first:
 		c.refuseLate(v, res) // it lost the race, or the call is over
 	case v.off && v.state == inviteAnswered:
-		c.ack(v.leg, nil) // of a dialog that ends
+		c.ack(v, nil) // of a dialog that ends
 	case !v.off:
 		v.on(ev)
 	}
@@ -124,7 +124,7 @@ func (c *Call) onAnswerAgain(v *invitation, res *sip.Response) {
 	case v.first && (v.off || !l.established || toTag(res) != l.dlg.Remote.Tag):
 		c.refuseLate(v, res)
 	case v.state == inviteAcked:
-		c.sendAck(l)
+		c.sendAck(v)
 	}
 }
 

@@ -93,7 +93,7 @@ func (c *Call) reinviteAccepted(x, y *leg, s *transaction.Server, offered bool, 
 		sdp, err = c.offered(y.side, sdp)
 	}
 	if offered || err != nil {
-		c.ack(y, nil)
+		c.ack(y.sent, nil)
 	}
 	if err != nil {
 		x.server = nil

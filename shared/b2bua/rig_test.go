@@ -254,7 +254,7 @@ func (r *rig) checkHiding() {
 	}
 }
 
-// party is a phone that speaks bytes; it is also the wire to it.
+// party is a phone that speaks bytes.
 type party struct {
 	r          *rig
 	name       string
@@ -291,19 +291,32 @@ func (r *rig) flowTo(p *party, remote, local string) *transport.Flow {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	f, err := i.Attach(p, transport.Attachment{
+	w := &wire{p: p}
+	f, err := i.Attach(w, transport.Attachment{
 		Network: r.network, Local: netip.MustParseAddrPort(local), Remote: netip.MustParseAddrPort(remote),
 	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	w.flow = f
 	return f
 }
 
+// wire is one connection to a party (transport.Carrier).
+type wire struct {
+	p    *party
+	flow *transport.Flow
+}
+
+// Send takes what the engine sends.
+func (w *wire) Send(b []byte) error { return w.p.accept(b) }
+
+// Close ends the connection.
+func (w *wire) Close(why verdict.Reason) { w.flow.Ended(why) }
+
 var errBroken = errors.New("the wire is cut")
 
-// Send implements transport.Carrier: it takes what the engine sends.
-func (p *party) Send(b []byte) error {
+func (p *party) accept(b []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.broken {
@@ -312,9 +325,6 @@ func (p *party) Send(b []byte) error {
 	p.got = append(p.got, b)
 	return nil
 }
-
-// Close implements transport.Carrier.
-func (p *party) Close(why verdict.Reason) { p.flow.Ended(why) }
 
 // cut has all that is sent to the party fail.
 func (p *party) cut(broken bool) {
