@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -77,13 +78,40 @@ func (l *coreLink) run(ctx context.Context) {
 			sleep(ctx, coreRetry)
 			continue
 		}
-		l.b.log.Info("core link is up", "exchange", l.cfg.Exchange)
-		l.mu.Lock()
-		l.flow = f
-		close(l.up)
-		l.mu.Unlock()
-		l.watch(ctx, f)
+		answered := make(chan struct{}, 1)
+		if l.hello(ctx, f, answered) {
+			l.log(slog.LevelInfo, "core link is up")
+			l.mu.Lock()
+			l.flow = f
+			close(l.up)
+			l.mu.Unlock()
+			l.watch(ctx, f, answered)
+		}
 	}
+}
+
+// hello waits for the answer to a first ping: then the exchange knows the link, too, and can call through it.
+func (l *coreLink) hello(ctx context.Context, f *transport.Flow, answered chan struct{}) bool {
+	l.ping(f, answered)
+	t := time.NewTimer(coreDial)
+	defer t.Stop()
+	select {
+	case <-answered:
+		return true
+	case <-t.C:
+		l.log(slog.LevelError, "exchange does not answer; trying again")
+		f.Close(verdict.IdleTimeout)
+	case <-f.Closed():
+		l.log(slog.LevelError, "exchange ends the connection; trying again")
+		sleep(ctx, coreRetry)
+	case <-ctx.Done():
+		f.Close(verdict.Shutdown)
+	}
+	return false
+}
+
+func (l *coreLink) log(level slog.Level, text string) {
+	l.b.log.Log(context.Background(), level, text, "exchange", l.cfg.Exchange)
 }
 
 func (l *coreLink) dial(ctx context.Context) (*transport.Flow, error) {
@@ -108,8 +136,7 @@ func (l *coreLink) dial(ctx context.Context) (*transport.Flow, error) {
 }
 
 // watch pings the exchange until the connection ends. A peer that is gone without a word is found so.
-func (l *coreLink) watch(ctx context.Context, f *transport.Flow) {
-	answered := make(chan struct{}, 1)
+func (l *coreLink) watch(ctx context.Context, f *transport.Flow, answered chan struct{}) {
 	last := l.b.now()
 	tick := time.NewTicker(corePing)
 	defer tick.Stop()

@@ -265,7 +265,7 @@ func (b *Border) peerFlow(d *dialog.Dialog, last *transport.Flow) *transport.Flo
 		next = d.Routes[0]
 	}
 	addr, err := netip.ParseAddr(next.Host)
-	if err != nil || last.Reliable() {
+	if err != nil || last.Reliable() || d.Remote.Tag == "" { // the first INVITE goes to the gateway that was chosen
 		return last
 	}
 	port := next.Port

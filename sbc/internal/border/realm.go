@@ -34,6 +34,9 @@ func (r *realm) Accept(i *transport.Interface, remote netip.AddrPort) verdict.Ve
 		return verdict.Passed
 	}
 	if i.Network() != transport.UDP {
+		if r.stranger(remote) {
+			return verdict.Dropped(verdict.UnknownPeer)
+		}
 		return r.b.guard.Admit(remote.Addr())
 	}
 	v := r.b.guard.AdmitDatagram(remote)
@@ -43,6 +46,16 @@ func (r *realm) Accept(i *transport.Interface, remote netip.AddrPort) verdict.Ve
 		}
 	}
 	return v
+}
+
+// stranger reports whether a source is none of the carriers on the carriers' side: it gets no answer at all. Gateways whose
+// names are looked up are none either, unless their networks are configured; they may still answer our calls.
+func (r *realm) stranger(remote netip.AddrPort) bool {
+	if r.name != peer {
+		return false
+	}
+	_, known := r.b.trunks.Load().sources.Trunk(remote.Addr())
+	return !known
 }
 
 // Closed forgets what hung on a connection.

@@ -42,17 +42,15 @@ func (r *realm) screen(f *transport.Flow, msg sip.Message) verdict.Verdict {
 	if v := r.Accept(f.Interface(), f.Remote()); !v.OK() {
 		return v // banned since the connection was made
 	}
+	req := isRequest(msg)
+	if req != nil && r.stranger(f.Remote()) {
+		return verdict.Dropped(verdict.UnknownPeer)
+	}
 	if v := sanitize.Message(string(r.name), msg); !v.OK() {
 		return v
 	}
-	req := isRequest(msg)
 	if req == nil {
 		return verdict.Passed // a response that answers nothing of ours ends in Stray
-	}
-	if r.name == peer {
-		if _, known := r.b.trunks.Load().sources.Trunk(f.Remote().Addr()); !known {
-			return verdict.Dropped(verdict.UnknownPeer)
-		}
 	}
 	if r.name == access && !inDialog(req) && !r.b.serves(req.Recipient.Host) {
 		return verdict.Dropped(verdict.UnknownDomain) // silence is the only answer that tells a scanner nothing
@@ -82,7 +80,7 @@ func (r *realm) Unparsed(f *transport.Flow, data []byte, v verdict.Verdict) {
 	r.b.metrics.refused.Inc(v.Reason)
 	r.b.log.Debug("bytes refused", "realm", r.name, "flow", f.String(), "verdict", v.String())
 	r.offence(f, f.Reliable(), verdict.MalformedMessage, "", string(v.Reason))
-	if v.Action != verdict.Reject {
+	if v.Action != verdict.Reject || r.stranger(f.Remote()) {
 		return
 	}
 	if reply, ok := sanitize.StatelessReply(data, v); ok {
