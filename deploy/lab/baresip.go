@@ -44,11 +44,11 @@ func (h *Host) Baresip(acc Account) *Baresip {
 	h.lab.t.Helper()
 	l, ports := h.lab, h.phonePorts()
 	name := fmt.Sprintf("baresip-%s-%s-%d", h.Name, acc.User, ports.Slot)
-	b := &Baresip{acc: acc, host: h, t: l.t, addr: netip.AddrPortFrom(h.Addr(), ports.SIP), dir: filepath.Join(l.Dir, name)}
+	b := &Baresip{acc: acc, host: h, t: l.t, addr: netip.AddrPortFrom(acc.self(h), ports.SIP), dir: filepath.Join(l.Dir, name)}
 	ctrlAddr := netip.AddrPortFrom(h.Addr(), ports.Ctrl) // on loopback 127.0.0.1 belongs to everybody
 	var conf bytes.Buffer
 	err := template.Must(template.New("").Parse(baresipConf)).Execute(&conf, map[string]any{
-		"Addr": h.Addr(), "Ports": ports, "Ctrl": ctrlAddr, "Dir": b.dir, "CA": acc.CA, "Tone": l.toneFile(name+"/tone.wav", acc.Tone),
+		"Addr": acc.self(h), "SIP": b.addr, "Ports": ports, "Ctrl": ctrlAddr, "Dir": b.dir, "CA": acc.CA, "Tone": l.toneFile(name+"/tone.wav", acc.Tone),
 	})
 	if err != nil {
 		l.t.Fatalf("lab: baresip's configuration: %v", err)
@@ -96,7 +96,7 @@ func (b *Baresip) account(regint int) string {
 	a := b.acc
 	var s strings.Builder
 	fmt.Fprintf(&s, "<sip:%s@%s;transport=%s>;auth_user=%s;auth_pass=%s;regint=%d;pubint=0;audio_codecs=%s;ptime=20",
-		a.User, a.domain(b.host.Addr()), a.transport(), a.User, a.Password, regint, a.codec())
+		a.User, a.domain(b.addr.Addr()), a.transport(), a.User, a.Password, regint, a.codec())
 	if a.Server.IsValid() {
 		fmt.Fprintf(&s, ";outbound=\"sip:%s;transport=%s\"", a.Server, a.transport())
 	}
@@ -156,13 +156,13 @@ func (b *Baresip) Unregister() {
 }
 
 func (b *Baresip) aor() string {
-	return fmt.Sprintf("sip:%s@%s", b.acc.User, b.acc.domain(b.host.Addr()))
+	return fmt.Sprintf("sip:%s@%s", b.acc.User, b.acc.domain(b.addr.Addr()))
 }
 
 // Call implements Phone.
 func (b *Baresip) Call(target string) {
 	b.t.Helper()
-	b.command("dial", b.acc.uri(target, b.host.Addr()))
+	b.command("dial", b.acc.uri(target, b.addr.Addr()))
 }
 
 // WaitRinging implements Phone.

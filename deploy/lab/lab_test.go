@@ -44,6 +44,7 @@ func TestWhoReachesWhom(t *testing.T) {
 				if err != nil {
 					return
 				}
+				_, _ = c.Read(make([]byte, 4096)) // the request; closing with it unread would reset the connection
 				_, _ = io.WriteString(c, "HTTP/1.0 200 OK\r\n\r\n"+c.RemoteAddr().String())
 				c.Close()
 			}

@@ -40,7 +40,7 @@ func (h *Host) Linphone(acc Account) *Linphone {
 	l, ports := h.lab, h.phonePorts()
 	name := fmt.Sprintf("linphone-%s-%s-%d", h.Name, acc.User, ports.Slot)
 	dir := filepath.Join(l.Dir, name)
-	p := &Linphone{acc: acc, host: h, t: l.t, dir: dir, addr: netip.AddrPortFrom(h.Addr(), ports.SIP)}
+	p := &Linphone{acc: acc, host: h, t: l.t, dir: dir, addr: netip.AddrPortFrom(acc.self(h), ports.SIP)}
 	p.ear = ear{t: l.t, who: name, files: func() []string { return []string{filepath.Join(dir, "heard.wav")} }}
 	l.file(name+"/linphonerc", p.config(ports))
 	l.toneFile(name+"/tone.wav", acc.Tone)
@@ -75,9 +75,9 @@ func (p *Linphone) config(ports phonePorts) string {
 	p.t.Helper()
 	a := p.acc
 	data := map[string]any{
-		"User": a.User, "Addr": p.host.Addr(), "RTP": ports.RTP, "CA": a.CA, "Codec": a.codec(), "Suites": a.Suites,
+		"User": a.User, "Addr": p.addr.Addr(), "Host": uriHost(p.addr.Addr()), "V6": map[bool]int{true: 1}[p.addr.Addr().Is6()], "RTP": ports.RTP, "CA": a.CA, "Codec": a.codec(), "Suites": a.Suites,
 		"OtherCodec": map[string]string{"PCMU": "PCMA", "PCMA": "PCMU"}[a.codec()],
-		"Server":     "", "Domain": a.domain(p.host.Addr()), "Transport": a.transport(), "Password": a.Password,
+		"Server":     "", "Domain": a.domain(p.addr.Addr()), "Transport": a.transport(), "Password": a.Password,
 		"UDP": 0, "TCP": 0, "TLS": 0, "Media": "none", "Mandatory": 0,
 	}
 	switch a.transport() { // 0 is off, -1 any port; a phone behind TLS takes calls over its own connection
@@ -187,7 +187,7 @@ func (p *Linphone) Unregister() {
 // Call implements Phone.
 func (p *Linphone) Call(target string) {
 	p.t.Helper()
-	p.say("call "+p.acc.uri(target, p.host.Addr()), `Establishing call id to`)
+	p.say("call "+p.acc.uri(target, p.addr.Addr()), `Establishing call id to`)
 }
 
 // WaitRinging implements Phone.

@@ -67,3 +67,23 @@ func TestLinphoneRegisters(t *testing.T) {
 		}
 	})
 }
+
+// Both phones over IPv6, straight to each other.
+func TestPhonesOverIPv6(t *testing.T) {
+	l := New(t)
+	alice := l.Remote.Baresip(Account{User: "1001", Tone: 440, IPv6: true})
+	bob := l.Remote2.Linphone(Account{User: "1002", Tone: 700, IPv6: true})
+	wire := l.Internet.Capture()
+	alice.Call("sip:1002@" + bob.Addr().String())
+	bob.Answer()
+	alice.WaitEstablished()
+	alice.Hears(700)
+	bob.Hears(440)
+	alice.Hangup()
+	bob.WaitClosed()
+	for _, f := range wire.Flows() {
+		if !f.Src.Addr().Is6() {
+			t.Errorf("media from %s to %s", f.Src, f.Dst)
+		}
+	}
+}

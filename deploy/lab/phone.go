@@ -16,10 +16,23 @@ type Account struct {
 	Transport      string         // "udp" (default), "tcp", "tls"
 	CA             string         // PEM file that vouches for the server, with "tls"
 	SRTP           bool           // SDES-SRTP, mandatory; RTP otherwise
-	Suites         string         // with SRTP: linphone's list of suites, e.g. "AEAD_AES_256_GCM"; baresip offers its own
+	Suites         string         // with SRTP: linphone's list of suites, of AES_CM and AES_256_CM (no GCM); baresip offers its own
 	Codec          string         // "PCMU" (default) or "PCMA"
 	Tone           float64        // what it sings while it talks, Hz; 0 is silence
 	AutoAnswer     bool
+	IPv6           bool // lives at its host's IPv6 address; so it does anyway if its server has one
+}
+
+// self is where a phone with this account lives.
+func (a Account) self(h *Host) netip.Addr {
+	h.lab.t.Helper()
+	if !a.IPv6 && !a.Server.Addr().Is6() {
+		return h.Addr()
+	}
+	if !h.Addr6().IsValid() {
+		h.lab.t.Fatalf("lab: %s has no IPv6 address", h.Name)
+	}
+	return h.Addr6()
 }
 
 // Phone is a program with which somebody telephones. A method that waits has a deadline; one that does not get what it
