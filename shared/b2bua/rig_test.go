@@ -161,8 +161,11 @@ func (r *rig) plan() Plan {
 		End:     func(e Ending) { r.note(func() { r.endings = append(r.endings, e) }) },
 	}
 	groups := [][]int{{0}}
-	if r.groups != nil {
+	switch {
+	case r.groups != nil:
 		groups = r.groups()
+	case len(r.b) == 0:
+		groups = nil
 	}
 	for _, g := range groups {
 		var targets []Target
@@ -271,7 +274,6 @@ type party struct {
 	callID     string
 	tag        string // its own
 	theirs     string // ours, as it knows it
-	to         string // ours, with the tag
 	target     string // ours
 	seq        int
 	inviteSeq  int
@@ -439,6 +441,7 @@ func (p *party) want(want ...string) []sip.Message {
 func (p *party) invite(offer string) {
 	p.r.t.Helper()
 	p.seq++
+	p.read()
 	p.inviteSeq, p.theirs, p.target = p.seq, "", "sip:bob@sbc.example.org"
 	p.send("INVITE", p.seq, offer)
 }
@@ -493,6 +496,7 @@ func (p *party) sendOn(branch, method string, seq int, sdp string) {
 
 // text is a request of the party.
 func (p *party) text(branch, method string, seq int, sdp string) string {
+	p.read()
 	to := "<sip:bob@sbc.example.org>"
 	if p.theirs != "" {
 		to += ";tag=" + p.theirs
