@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,13 +121,26 @@ func explain(e guard.Explanation) string {
 	for _, s := range e.Scores {
 		line("  rule %s: %d of %d within %s", s.Rule, s.Sum, s.Threshold, s.Window)
 	}
-	for _, ev := range e.Evidence {
+	for _, ev := range evidence(e) {
 		line("  %s  %s from %s on %s %s %s", ev.At.Format(time.DateTime), ev.Reason, ev.Source, ev.Interface, ev.AOR, ev.Detail)
 	}
 	for _, p := range e.History {
 		line("  earlier: %s to %s, %s, ended by %s", p.From.Format(time.DateTime), p.Ended.Format(time.DateTime), p.Reason, p.EndedBy)
 	}
 	return b.String()
+}
+
+// evidence are the offences that tell the story, oldest first. A ban keeps its own: the guard's memory of an address ends with the
+// process.
+func evidence(e guard.Explanation) []guard.Evidence {
+	all := slices.Clone(e.Evidence)
+	for _, ban := range e.Bans {
+		all = append(all, ban.Evidence...)
+	}
+	slices.SortStableFunc(all, func(a, b guard.Evidence) int { return a.At.Compare(b.At) })
+	return slices.CompactFunc(all, func(a, b guard.Evidence) bool {
+		return a.At.Equal(b.At) && a.Source == b.Source && a.Reason == b.Reason
+	})
 }
 
 // who made a ban, for a person.
