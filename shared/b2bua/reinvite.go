@@ -22,7 +22,7 @@ func (c *Call) onReinvite(x *leg, s *transaction.Server) {
 	case x.inviting(): // RFC 3261 §14.2: glare
 		c.reply(x, s, sip.StatusRequestPending)
 		return
-	case c.plan.Local == nil && (y.inviting() || y.owesAck() || y.server != nil): // across, that is glare as well
+	case c.plan.Local == nil && (y.owesAck() || y.server != nil): // across, that is glare as well
 		c.reply(x, s, sip.StatusRequestPending)
 		return
 	}
