@@ -221,11 +221,16 @@ func (i *Interface) FlowTo(remote netip.AddrPort) *Flow {
 	if i.cfg.Network != UDP || len(i.udp) == 0 {
 		return nil
 	}
-	local := i.local
+	return i.udpFlow(i.AddrTo(remote), remote)
+}
+
+// AddrTo returns the address that remote knows us by: the interface's own; with a wildcard socket, the kernel chooses it
+// from the route.
+func (i *Interface) AddrTo(remote netip.AddrPort) netip.Addr {
 	if i.wildcard {
-		local = netip.AddrPortFrom(sourceFor(remote, i.local.Addr()), i.local.Port())
+		return sourceFor(remote, i.local.Addr())
 	}
-	return i.udpFlow(local.Addr(), remote)
+	return i.local.Addr()
 }
 
 // Flow returns the live flow with that ID. For UDP each ID made by this interface is live.

@@ -101,32 +101,47 @@ func (b *Border) inviteTrunk(s *transaction.Server, name, trace string) verdict.
 	if !ok {
 		return verdict.Rejected(sip.StatusNotFound, verdict.TrunkFailed)
 	}
+	if !trunk.Named() {
+		return b.callTrunk(s, trunk, number, trace)
+	}
+	go func() { // a name server may take its time, and the core link's reader must not wait for it
+		if v := b.callTrunk(s, trunk, number, trace); !v.OK() {
+			b.refuseServer(s, v)
+		}
+	}()
+	return verdict.Passed
+}
+
+// callTrunk finds the trunk's gateways and begins the call.
+func (b *Border) callTrunk(s *transaction.Server, trunk *route.Trunk, number, trace string) verdict.Verdict {
 	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
 	defer cancel()
 	hops, err := trunk.Hops(ctx, b.resolver)
 	if err != nil {
-		b.log.Error("trunk has no gateway", "trunk", name, "error", err)
+		b.log.Error("trunk has no gateway", "trunk", trunk.Name, "error", err)
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.TrunkFailed)
 	}
+	req := s.Request()
 	caller := topology.Caller(req.From(), req.From().Address.Host)
 	plan := b.plan(trace, caller.URI.User, number)
 	plan.Policy = b.policies[core]
-	plan.Info.From, plan.Info.To = string(core), "trunk "+name
-	var local *transport.Flow
+	plan.Info.From, plan.Info.To = string(core), "trunk "+trunk.Name
+	side := anchor.Endpoint{Realm: b.media[peer], SecureHop: true}
 	for _, h := range hops {
 		out := b.realms[peer].byNetwork(transport.Network(h.Gateway.Network))
 		if out == nil {
 			continue
 		}
-		if local == nil {
-			local = out.FlowTo(h.Addr)
+		if !side.Local.IsValid() {
+			side.Local = out.AddrTo(h.Addr).Unmap()
 		}
+		side.SecureHop = side.SecureHop && h.Gateway.Network == "tls" // keys go to none if one of them is not secure
 		plan.Groups = append(plan.Groups, []b2bua.Target{b.hop(trunk, h, out, number, caller)})
 	}
-	if local == nil {
+	if len(plan.Groups) == 0 {
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.TrunkFailed)
 	}
-	return b.start(s, plan, b.endpoint(core, s.Flow()), b.endpoint(peer, local))
+	return b.start(s, plan, b.endpoint(core, s.Flow()), side)
 }
 
 // hop is one gateway's address as a target.

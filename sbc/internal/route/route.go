@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sort"
 	"strconv"
 )
@@ -104,6 +105,11 @@ func (t *Trunk) Hops(ctx context.Context, r Resolver) ([]Hop, error) {
 		return nil, fmt.Errorf("resolving the gateways of trunk %s: %w", t.Name, last)
 	}
 	return hops, nil
+}
+
+// Named reports whether a gateway's name has to be looked up.
+func (t *Trunk) Named() bool {
+	return slices.ContainsFunc(t.Gateways, func(g Gateway) bool { return !isAddr(g.Host) })
 }
 
 func lookup(ctx context.Context, r Resolver, host string) ([]netip.Addr, error) {
