@@ -177,6 +177,9 @@ func TestServices(t *testing.T) {
 		{"echo inside", echo(insideUDP)},
 		{"tone outside", milliwatt(remoteCM, siptest.PCMU)},
 		{"tone inside", milliwatt(insideTCP, siptest.PCMA)},
+		{"tone without an offer", func(s *site, x []string) {
+			fails(s.t, s.register(s.config(remote, x[0])), "*44", 488, siptest.WithoutOffer())
+		}},
 		{"call killed by a person", func(s *site, x []string) {
 			p := connect(s.t, s.register(s.config(remote, x[0])), s.register(s.config(insideUDP, x[1])), x[1])
 			var calls []struct {
