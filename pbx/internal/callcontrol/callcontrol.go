@@ -336,6 +336,8 @@ func refusal(err error) verdict.Verdict {
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.Overload)
 	case errors.Is(err, b2bua.ErrClosed):
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.Shutdown)
+	case errors.Is(err, b2bua.ErrMerged):
+		return verdict.Rejected(sip.StatusLoopDetected, verdict.LoopDetected) // RFC 3261 §8.2.2.2
 	}
 	return verdict.Rejected(sip.StatusBadRequest, verdict.MissingHeader)
 }
