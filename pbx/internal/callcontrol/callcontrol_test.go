@@ -45,7 +45,7 @@ func TestRefused(t *testing.T) {
 			r := newRig(t, nil)
 			r.bind("1001", "sip:1001@127.0.0.1", func(b *store.Binding) { b.Expires = time.Now().Add(-time.Second) })
 			if c.who != (Caller{}) {
-				r.who = c.who
+				r.set(func() { r.who = c.who })
 			}
 			asked, v := r.dial(c.dialled, nil)
 			if v != verdict.Rejected(c.code, c.reason) {
@@ -277,7 +277,7 @@ func TestForkIsBounded(t *testing.T) {
 // TestFromRemote holds that a caller behind the border is answered as the border expects.
 func TestFromRemote(t *testing.T) {
 	r := newRig(t, nil)
-	r.who = Caller{Number: "1002", Realm: "access"}
+	r.set(func() { r.who = Caller{Number: "1002", Realm: "access"} })
 	bob := r.extension("1001")
 	asked, _ := r.dial("1001", nil)
 	s := bob.Next(sip.INVITE)
@@ -313,7 +313,7 @@ func TestTrunk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, func(cfg *Config, _ *b2bua.Config) { cfg.Trunks["carrier"] = c.trunk })
-			r.who.Number = c.number
+			r.set(func() { r.who.Number = c.number })
 			asked, v := r.dial("030123456", nil)
 			if !v.OK() {
 				t.Fatal(v)
@@ -370,7 +370,7 @@ func TestTrunkChallenge(t *testing.T) {
 
 func TestNoBorder(t *testing.T) {
 	r := newRig(t, nil)
-	r.bFlow = nil
+	r.set(func() { r.bFlow = nil })
 	asked, _ := r.dial("030", nil)
 	asked.Response(503)
 	if rec := r.over(); rec.Code != 503 || rec.Disposition != cdr.Failed {

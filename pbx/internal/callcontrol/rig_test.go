@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,6 +58,8 @@ type rig struct {
 	bFlow  *transport.Flow // from us to the border; nil: not connected
 
 	started chan verdict.Verdict // what Start said
+
+	mu sync.Mutex // guards who and bFlow once the socket is served
 }
 
 func newRig(t *testing.T, change func(*Config, *b2bua.Config)) *rig {
@@ -96,7 +99,7 @@ func newRig(t *testing.T, change func(*Config, *b2bua.Config)) *rig {
 	r.flow = r.caller.Flow(transport.UDP, netip.MustParseAddr("127.0.0.1"), r.server.Local(), nil)
 	r.border = transactiontest.New(t, "border")
 	i := r.border.Listen(transport.UDP, netip.MustParseAddrPort("127.0.0.1:0"), nil)
-	r.bFlow = r.server.FlowTo(i.Local())
+	r.set(func() { r.bFlow = r.server.FlowTo(i.Local()) })
 	return r
 }
 
@@ -145,7 +148,10 @@ func (r *rig) Request(s *transaction.Server) {
 		}
 		return
 	}
-	v := r.control.Start(s, r.who, req.Recipient.User)
+	r.mu.Lock()
+	who := r.who
+	r.mu.Unlock()
+	v := r.control.Start(s, who, req.Recipient.User)
 	if !v.OK() {
 		_ = s.Respond(sipmsg.Response(req, v.Code, "", ""))
 	}
@@ -155,6 +161,8 @@ func (r *rig) Request(s *transaction.Server) {
 func (r *rig) Ack(f *transport.Flow, req *sip.Request)    { r.engine.Ack(f, req) }
 func (r *rig) Stray(_ *transport.Flow, res *sip.Response) { r.engine.Stray(res) }
 func (r *rig) Border(context.Context) (*transport.Flow, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.bFlow == nil {
 		return nil, errors.New("no border")
 	}
@@ -217,6 +225,13 @@ func (r *rig) dial(number string, change func(*transactiontest.Ask)) (*transacti
 func (r *rig) bye(a *transactiontest.Asked, res *sip.Response) {
 	r.t.Helper()
 	r.caller.Do(r.flow, a.Sent.Within(res, sip.BYE), 200)
+}
+
+// set changes who calls, or the border.
+func (r *rig) set(change func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change()
 }
 
 // eventually waits until what returns "".
