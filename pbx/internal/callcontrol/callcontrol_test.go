@@ -139,11 +139,12 @@ func TestEndings(t *testing.T) {
 		}, 480, verdict.NoAnswer, cdr.NoAnswer},
 		"cancelled": {func(_ *rig, bob *transactiontest.Party, asked *transactiontest.Asked) {
 			s := bob.Next(sip.INVITE)
-			s.OnCancel(func() { bob.Answer(s, 487, "") })
+			called := calledOff(bob, s)
 			bob.Answer(s, 180, "")
 			asked.Response(180)
 			asked.Client.Cancel()
 			asked.Response(487)
+			<-called
 		}, 487, verdict.CallCancelled, cdr.Cancelled},
 		"callee hangs up": {func(r *rig, bob *transactiontest.Party, asked *transactiontest.Asked) {
 			s := answered(r, bob, asked)
@@ -191,6 +192,16 @@ func refuseWith(code int) func(*rig, *transactiontest.Party, *transactiontest.As
 	}
 }
 
+// calledOff answers an INVITE that is cancelled; the channel is closed then.
+func calledOff(p *transactiontest.Party, s *transaction.Server) <-chan struct{} {
+	done := make(chan struct{})
+	s.OnCancel(func() {
+		defer close(done)
+		p.Answer(s, 487, "")
+	})
+	return done
+}
+
 // answered answers the call, and returns what the callee was asked.
 func answered(r *rig, bob *transactiontest.Party, asked *transactiontest.Asked) *transaction.Server {
 	r.t.Helper()
@@ -235,13 +246,14 @@ func TestFork(t *testing.T) {
 	if c := inside.Request().Contact(); c.Address.User != "phones" {
 		t.Errorf("Contact towards a phone: %s", c.Value())
 	}
-	outside.OnCancel(func() { r.border.Answer(outside, 487, "") })
+	called := calledOff(r.border, outside)
 	r.border.Answer(outside, 180, "")
 	asked.Response(180)
 	bob.Answer(inside, 200, offer)
 	res := asked.Response(200)
 	r.caller.Ask(r.flow, asked.Sent.Within(res, sip.ACK))
 	bob.NextAck()
+	<-called
 	r.bye(asked, res)
 	bob.Answer(bob.Next(sip.BYE), 200, "")
 	r.over()
