@@ -34,6 +34,7 @@ func TestLinphoneCallsBaresip(t *testing.T) {
 		bob.Hangup()
 		alice.WaitClosed()
 		wire.HoldsNoPlainAudio()
+		wire.HoldsNoPlainRTCP(l.Remote)
 		wire.HoldsMedia(l.Remote, 25)
 		if !strings.Contains(alice.Trace(), "a=crypto:") {
 			t.Error("no SDES key in what alice saw")
