@@ -172,7 +172,7 @@ func (r *registration) keep(res, out *sip.Response) {
 	}
 	for _, c := range r.contacts {
 		if c.hdr.Address.Wildcard {
-			r.b.cache.RemoveFlow(r.flow.ID())
+			r.b.cache.RemoveAOR(r.aor) // other accounts of the same phone keep theirs
 			continue
 		}
 		left, ok := granted[c.token]
@@ -192,6 +192,11 @@ func (r *registration) keep(res, out *sip.Response) {
 		shown.Params.Remove("expires")
 		shown.Params.Add("expires", strconv.Itoa(left))
 		out.AppendHeader(shown)
+	}
+	select {
+	case <-r.flow.Closed(): // while the exchange thought about it, so that realm.Closed found nothing to forget
+		r.b.cache.RemoveFlow(r.flow.ID())
+	default:
 	}
 }
 

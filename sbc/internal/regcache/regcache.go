@@ -39,7 +39,25 @@ type Cache struct {
 
 	mu      sync.RWMutex
 	byToken map[string]*Binding
-	byFlow  map[string]map[string]bool // flow ID → tokens
+	byFlow  index // flow ID → tokens
+	byAOR   index // AOR → tokens
+}
+
+// index finds tokens by something that bindings have in common.
+type index map[string]map[string]bool
+
+func (x index) add(key, token string) {
+	if x[key] == nil {
+		x[key] = map[string]bool{}
+	}
+	x[key][token] = true
+}
+
+func (x index) remove(key, token string) {
+	delete(x[key], token)
+	if len(x[key]) == 0 {
+		delete(x, key)
+	}
 }
 
 // New makes a cache. Tokens are derived with key: with the same key they are the same after a restart, so that a phone
@@ -48,7 +66,7 @@ func New(key []byte, max int) *Cache {
 	if max == 0 {
 		max = DefaultMax
 	}
-	return &Cache{key: key, max: max, byToken: map[string]*Binding{}, byFlow: map[string]map[string]bool{}}
+	return &Cache{key: key, max: max, byToken: map[string]*Binding{}, byFlow: index{}, byAOR: index{}}
 }
 
 // Token names the binding of a contact. The same device (by its +sip.instance and reg-id, RFC 5626 §4.1; else by its
@@ -72,24 +90,19 @@ func (c *Cache) Put(b Binding) error {
 		return ErrFull
 	}
 	if old != nil {
-		c.unlink(old)
+		c.removeLocked(old)
 	}
 	c.byToken[b.Token] = &b
-	id := b.Flow.ID()
-	if c.byFlow[id] == nil {
-		c.byFlow[id] = map[string]bool{}
-	}
-	c.byFlow[id][b.Token] = true
+	c.byFlow.add(b.Flow.ID(), b.Token)
+	c.byAOR.add(b.AOR, b.Token)
 	return nil
 }
 
-// unlink takes a binding out of the flow table; the caller holds mu.
-func (c *Cache) unlink(b *Binding) {
-	id := b.Flow.ID()
-	delete(c.byFlow[id], b.Token)
-	if len(c.byFlow[id]) == 0 {
-		delete(c.byFlow, id)
-	}
+// removeLocked forgets a binding; the caller holds mu.
+func (c *Cache) removeLocked(b *Binding) {
+	delete(c.byToken, b.Token)
+	c.byFlow.remove(b.Flow.ID(), b.Token)
+	c.byAOR.remove(b.AOR, b.Token)
 }
 
 // Get returns the live binding of a token.
@@ -120,8 +133,7 @@ func (c *Cache) Remove(token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if b := c.byToken[token]; b != nil {
-		c.unlink(b)
-		delete(c.byToken, token)
+		c.removeLocked(b)
 	}
 }
 
@@ -130,19 +142,26 @@ func (c *Cache) RemoveFlow(flowID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for token := range c.byFlow[flowID] {
-		delete(c.byToken, token)
+		c.removeLocked(c.byToken[token])
 	}
-	delete(c.byFlow, flowID)
+}
+
+// RemoveAOR forgets every binding of an address of record.
+func (c *Cache) RemoveAOR(aor string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for token := range c.byAOR[aor] {
+		c.removeLocked(c.byToken[token])
+	}
 }
 
 // Expire forgets what has expired and returns how many bindings are left.
 func (c *Cache) Expire(now time.Time) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for token, b := range c.byToken {
+	for _, b := range c.byToken {
 		if !now.Before(b.Expires) {
-			c.unlink(b)
-			delete(c.byToken, token)
+			c.removeLocked(b)
 		}
 	}
 	return len(c.byToken)
