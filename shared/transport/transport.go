@@ -108,6 +108,12 @@ func DefaultLimits() Limits {
 	}
 }
 
+// Expelled reports whether a connection that ended for this reason was ended by us for what its peer did or did not do, and
+// nobody was told of it in another way than by Handler.Closed.
+func Expelled(why verdict.Reason) bool {
+	return why == verdict.RequestTimeout || why == verdict.IdleTimeout || why == verdict.QueueFull
+}
+
 // Config describes one Interface.
 type Config struct {
 	Name    string         // what logs and counters call it

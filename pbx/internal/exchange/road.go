@@ -94,6 +94,9 @@ func (sd *side) Dropped(_ *transport.Interface, remote netip.AddrPort, why verdi
 
 // Closed takes the news that a connection ended.
 func (sd *side) Closed(f *transport.Flow, why verdict.Reason) {
+	if transport.Expelled(why) {
+		sd.x.metrics.refused.Inc(why)
+	}
 	sd.x.tx.FlowClosed(f, why)
 	if sd.core && sd.x.border.CompareAndSwap(f, nil) {
 		sd.x.log.Warn("core link is down", "reason", why)

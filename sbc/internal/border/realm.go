@@ -27,16 +27,21 @@ type realm struct {
 	interfaces []*transport.Interface
 }
 
-// Accept asks the guard about a source before anything of it is read. A registered phone's datagrams are not held up by
-// a hold on its address and port, which anybody can earn in its name.
+// Accept decides about a source before anything of it is read. Nobody but a carrier connects to the carriers' side.
 func (r *realm) Accept(i *transport.Interface, remote netip.AddrPort) verdict.Verdict {
+	if i.Network().Reliable() && r.stranger(remote) {
+		return verdict.Dropped(verdict.UnknownPeer)
+	}
+	return r.admit(i, remote)
+}
+
+// admit asks the guard about a source. A registered phone's datagrams are not held up by a hold on its address and port,
+// which anybody can earn in its name.
+func (r *realm) admit(i *transport.Interface, remote netip.AddrPort) verdict.Verdict {
 	if r.name == core {
 		return verdict.Passed
 	}
-	if i.Network() != transport.UDP {
-		if r.stranger(remote) {
-			return verdict.Dropped(verdict.UnknownPeer)
-		}
+	if i.Network().Reliable() {
 		return r.b.guard.Admit(remote.Addr())
 	}
 	v := r.b.guard.AdmitDatagram(remote)
@@ -61,6 +66,9 @@ func (r *realm) stranger(remote netip.AddrPort) bool {
 // Closed forgets what hung on a connection.
 func (r *realm) Closed(f *transport.Flow, why verdict.Reason) {
 	r.b.log.Debug("connection ended", "realm", r.name, "flow", f.String(), "reason", why)
+	if transport.Expelled(why) {
+		r.b.metrics.refused.Inc(why)
+	}
 	r.b.tx.FlowClosed(f, why)
 	switch r.name {
 	case core:
