@@ -81,14 +81,17 @@ func New(cfg Config) *Engine {
 	return e
 }
 
-// derive makes a name for something of ours out of names that strangers chose: the same each time, and telling nothing.
-func (e *Engine) derive(parts ...string) string {
+// names makes the Call-ID and the tag of a dialog of ours out of names that strangers chose: the same each time, and
+// telling nothing.
+func (e *Engine) names(parts ...string) (callID, tag string) {
 	mac := hmac.New(sha256.New, e.secret)
+	var buf []byte
 	for _, p := range parts {
-		mac.Write([]byte(p))
-		mac.Write([]byte{0})
+		buf = append(append(buf, p...), 0)
 	}
-	return hex.EncodeToString(mac.Sum(nil)[:16])
+	mac.Write(buf)
+	name := hex.EncodeToString(mac.Sum(buf[:0])[:26])
+	return name[:32], name[32:]
 }
 
 // Start begins the call that the INVITE of s asks for. On an error it has answered nothing, called nothing of the plan,

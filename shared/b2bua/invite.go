@@ -83,9 +83,8 @@ func refusal(err error) *Refusal {
 // the far side as the same caller that comes again (RFC 3261 §8.1.3.5: same Call-ID, same From tag, next CSeq).
 func (c *Call) newLeg(t Target, index int) *leg {
 	a := c.a.dlg
-	seed := []string{c.a.flow.Remote().Addr().String(), a.CallID, a.Remote.Tag, strconv.Itoa(c.group), strconv.Itoa(index)}
-	callID := c.eng.derive(append(seed, "call-id")...)
-	t.From.Tag = c.eng.derive(append(seed, "tag")...)[:20]
+	callID, tag := c.eng.names(c.a.flow.Remote().Addr().String(), a.CallID, a.Remote.Tag, strconv.Itoa(c.group), strconv.Itoa(index))
+	t.From.Tag = tag
 	l := &leg{call: c, side: B, key: legKey{callID, t.From.Tag}, policy: t.Policy, target: t, flow: t.Flow}
 	l.dlg = dialog.NewClient(callID, t.From, t.To, t.URI, t.Routes, a.RemoteSeq%firstSeqLimit+1)
 	return l
