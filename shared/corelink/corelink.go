@@ -36,6 +36,17 @@ func IsPrivate(name string) bool {
 	return len(name) >= len(Prefix) && strings.EqualFold(name[:len(Prefix)], Prefix)
 }
 
+// IsTrunkName reports whether s can name a trunk: letters, digits, "-" and "_", at most 64. Both programs must know a trunk
+// by the same name.
+func IsTrunkName(s string) bool {
+	for _, c := range []byte(s) {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
 // Outcome is what the exchange found out about the sender of a request.
 type Outcome string
 

@@ -1,6 +1,9 @@
 package corelink
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestVerdictRoundTrip(t *testing.T) {
 	for _, v := range []Verdict{
@@ -57,4 +60,17 @@ func FuzzParseVerdict(f *testing.F) {
 			t.Errorf("%q → %+v → %q → %+v, %v", s, v, v.String(), again, err)
 		}
 	})
+}
+
+func TestIsTrunkName(t *testing.T) {
+	for _, s := range []string{"carrier", "a", "Carrier_2-B", strings.Repeat("x", 64)} {
+		if !IsTrunkName(s) {
+			t.Errorf("%q is none", s)
+		}
+	}
+	for _, s := range []string{"", "a b", "a/b", "caf\u00e9", "a\r\nb", "a;b", strings.Repeat("x", 65)} {
+		if IsTrunkName(s) {
+			t.Errorf("%q is one", s)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"brickhouse/shared/conffile"
@@ -20,6 +21,24 @@ type Interface struct {
 	Listen    netip.AddrPort `yaml:"listen" doc:"Address and port to listen on; 0.0.0.0 and [::] take all addresses of the host."`
 	Advertise string         `yaml:"advertise" doc:"Host or host:port that the other side is told instead of the local address, behind a 1:1 NAT. Empty: the local address."`
 }
+
+// IsHost reports whether s is a host name or an IP address, without a port: what may stand as the host of a SIP URI.
+func IsHost(s string) bool {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a.Zone() == ""
+	}
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(s, "."), ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.Trim(label, hostBytes) != "" {
+			return false
+		}
+	}
+	return true
+}
+
+const hostBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-" // RFC 3261 §25.1, domainlabel
 
 // Identity is a TLS certificate with its key.
 type Identity struct {
@@ -37,8 +56,8 @@ func (id Identity) Load(use pki.Use) (*transport.Certificates, error) {
 // SetDefaults sets what an interface is unless the file says otherwise.
 func (i *Interface) SetDefaults() { i.Transport = "tls" }
 
-// socket is the address of i as it may be used once: UDP and TCP don't share ports.
-func (i Interface) socket() string {
+// Socket is the address of i as it may be used once: UDP and TCP don't share ports.
+func (i Interface) Socket() string {
 	if i.Transport == "udp" {
 		return i.Listen.String() + "/udp"
 	}
@@ -55,10 +74,13 @@ func Check(key string, list []Interface, id Identity, taken map[string]string) [
 			fs = append(fs, conffile.Bad(at+".listen", "is no address:port", "give it as 0.0.0.0:5061"))
 			continue
 		}
-		if other, ok := taken[l.socket()]; ok {
+		if other, ok := taken[l.Socket()]; ok {
 			fs = append(fs, conffile.Bad(at+".listen", "is also "+other, "give each socket a port of its own"))
 		}
-		taken[l.socket()] = at
+		taken[l.Socket()] = at
+		if err := transport.CheckAdvertise(l.Advertise); err != nil {
+			fs = append(fs, conffile.Bad(at+".advertise", err.Error(), "leave it away, or give the public address"))
+		}
 		secure = secure || l.Transport == "tls"
 	}
 	if secure && (id.Certificate == "" || id.Key == "") {

@@ -140,6 +140,12 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// CheckAdvertise says what is wrong with a Config.Advertise.
+func CheckAdvertise(s string) error {
+	_, err := parseAdvertise(s)
+	return err
+}
+
 // parseAdvertise splits host, host:port, an IPv6 address or [IPv6]:port.
 func parseAdvertise(s string) (hostPort, error) {
 	if s == "" {

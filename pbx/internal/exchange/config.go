@@ -10,6 +10,7 @@ import (
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/media"
 	"brickhouse/shared/conffile"
+	"brickhouse/shared/corelink"
 	"brickhouse/shared/listen"
 	"brickhouse/shared/secret"
 	"brickhouse/shared/telemetry"
@@ -114,7 +115,10 @@ func (c *Config) Validate() []conffile.Fault {
 			fs = append(fs, conffile.Bad(key, problem, remedy))
 		}
 	}
-	bad(c.Domain == "" || strings.ContainsAny(c.Domain, " \t\"<>@:;/"), "domain", "is no host name", "name the domain that phones register in")
+	bad(!listen.IsHost(c.Domain), "domain", "is no host name", "name the domain that phones register in")
+	for i, a := range c.Aliases {
+		bad(!listen.IsHost(a), fmt.Sprintf("aliases[%d]", i), fmt.Sprintf("%q is neither a name nor an address", a), "give the host part alone")
+	}
 	bad(!filepath.IsAbs(c.State), "state", "is no absolute path", "give a directory as /var/lib/brickhouse/pbx")
 	bad(!filepath.IsAbs(c.Control), "control", "is no absolute path", "give a path as /run/brickhouse/pbx.sock")
 	bad(c.CDR != "" && !filepath.IsAbs(c.CDR), "cdr", "is no absolute path", "give a directory")
@@ -123,10 +127,15 @@ func (c *Config) Validate() []conffile.Fault {
 	bad(c.Limits.Connections <= 0, "limits.connections", "must be above 0", "give a number")
 	bad(c.Limits.Contacts <= 0, "limits.contacts", "must be above 0", "give a number")
 	bad(c.Limits.MinExpires < time.Second || c.Limits.MinExpires > c.Limits.MaxExpires, "limits.min_expires", "must be at least 1s and at most max_expires", "leave it away")
+	bad(c.Limits.Ring < time.Second, "limits.ring", "must be at least 1s", "leave it away")
+	if err := c.Media.Validate(); err != nil {
+		bad(true, "media", err.Error(), "leave it away")
+	}
 	bad(c.Digest.NonceLife < 10*time.Second, "digest.nonce_life", "must be at least 10s", "leave it away")
 	bad(!c.Core.Listen.IsValid() && len(c.Phones.Interfaces) == 0, "phones.interfaces", "neither phones nor a border can reach the exchange", "name at least one interface, or core.listen")
 	fs = append(fs, c.Core.check()...)
-	fs = append(fs, listen.Check("phones", c.Phones.Interfaces, c.Phones.TLS, map[string]string{})...)
+	taken := map[string]string{listen.Interface{Transport: "tls", Listen: c.Core.Listen}.Socket(): "core.listen"}
+	fs = append(fs, listen.Check("phones", c.Phones.Interfaces, c.Phones.TLS, taken)...)
 	return append(fs, c.trunks()...)
 }
 
@@ -139,13 +148,16 @@ func (c *Core) check() []conffile.Fault {
 		return nil // no border
 	}
 	var fs []conffile.Fault
+	if c.Listen.Port() == 0 {
+		fs = append(fs, conffile.Bad("core.listen", "has no port", "give it as 192.0.2.10:5070"))
+	}
 	for _, f := range []struct{ key, file string }{{"certificate", c.Certificate}, {"key", c.Key}, {"ca", c.CA}} {
 		if f.file == "" {
 			fs = append(fs, conffile.Bad("core."+f.key, "is missing", "name the PEM file; quickstart makes one"))
 		}
 	}
-	if c.Border == "" {
-		fs = append(fs, conffile.Bad("core.border", "is missing", "name the border's certificate"))
+	if !listen.IsHost(c.Border) {
+		fs = append(fs, conffile.Bad("core.border", fmt.Sprintf("%q is no host name", c.Border), "give the name in the border's certificate"))
 	}
 	return fs
 }
@@ -155,16 +167,28 @@ func (c *Config) trunks() []conffile.Fault {
 	seen := map[string]bool{}
 	for i, t := range c.Trunks {
 		key := fmt.Sprintf("trunks[%d]", i)
-		if t.Name == "" || seen[t.Name] || strings.ContainsAny(t.Name, " \t/\"\\") {
-			fs = append(fs, conffile.Bad(key+".name", fmt.Sprintf("%q is no name, or stands twice", t.Name), "give each trunk a name of its own"))
+		if !corelink.IsTrunkName(t.Name) {
+			fs = append(fs, conffile.Bad(key+".name", fmt.Sprintf("%q is no name", t.Name), "use letters, digits, - and _"))
+		}
+		if seen[t.Name] {
+			fs = append(fs, conffile.Bad(key+".name", fmt.Sprintf("%q stands twice", t.Name), "give each trunk a name of its own"))
 		}
 		seen[t.Name] = true
-		if t.Domain == "" {
-			fs = append(fs, conffile.Bad(key+".domain", "is missing", "name the carrier's domain or gateway"))
+		if !listen.IsHost(t.Domain) {
+			fs = append(fs, conffile.Bad(key+".domain", fmt.Sprintf("%q is no host name", t.Domain), "name the carrier's domain or gateway"))
+		}
+		if t.FromHost != "" && !listen.IsHost(t.FromHost) {
+			fs = append(fs, conffile.Bad(key+".from_host", fmt.Sprintf("%q is no host name", t.FromHost), "give the host part alone"))
+		}
+		if strings.Trim(t.FromUser, userBytes) != "" {
+			fs = append(fs, conffile.Bad(key+".from_user", fmt.Sprintf("%q is no user part", t.FromUser), "give the number or the account's name"))
 		}
 	}
 	return fs
 }
+
+// userBytes are those that need no escape in the user part of a URI (RFC 3261 §25.1).
+const userBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()&=+$"
 
 // checkDialplan says which rules name trunks that the configuration does not have.
 func (c *Config) checkDialplan(p *dialplan.Plan) error {

@@ -138,29 +138,14 @@ func (b *Border) listen(r *realm, list []listen.Interface, id listen.Identity) e
 	if r.certs, err = listen.Certificates(string(r.name), list, id); err != nil {
 		return err
 	}
-	base := transport.Config{FlowKey: b.key, Limits: b.limits(), Log: b.log, ClientTLS: b.peerTLS(r)}
+	base := transport.Config{FlowKey: b.key, Limits: b.limits(), Log: b.log}
 	r.interfaces, err = listen.Open(string(r.name), list, r.certs, base, r)
 	return err
 }
 
 // peerTLS is how we call a gateway over TLS: its certificate must name the host that the configuration names.
-func (b *Border) peerTLS(r *realm) func(netip.AddrPort) *tls.Config {
-	return func(remote netip.AddrPort) *tls.Config {
-		name := remote.Addr().String()
-		for _, t := range b.trunks.Load().byName {
-			for _, g := range t.Gateways {
-				if g.Network == "tls" && g.Port == remote.Port() && !isAddress(g.Host) {
-					name = g.Host
-				}
-			}
-		}
-		return transport.ClientTLS(&tls.Config{ServerName: name, GetClientCertificate: r.certs.GetClientCertificate})
-	}
-}
-
-func isAddress(s string) bool {
-	_, err := netip.ParseAddr(s)
-	return err == nil
+func (b *Border) peerTLS(host string) *tls.Config {
+	return transport.ClientTLS(&tls.Config{ServerName: host, GetClientCertificate: b.realms[peer].certs.GetClientCertificate})
 }
 
 func (b *Border) limits() transport.Limits {

@@ -5,13 +5,13 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/route"
 	"brickhouse/shared/conffile"
+	"brickhouse/shared/corelink"
 	"brickhouse/shared/listen"
 	"brickhouse/shared/telemetry"
 )
@@ -115,15 +115,20 @@ func (c *Config) Validate() []conffile.Fault {
 			fs = append(fs, conffile.Bad(key, problem, remedy))
 		}
 	}
-	bad(c.Domain == "" || !isHost(c.Domain), "domain", "is no host name", "name the domain that phones register in")
+	bad(!listen.IsHost(c.Domain), "domain", "is no host name", "name the domain that phones register in")
 	for i, a := range c.Aliases {
-		bad(!isHost(a), fmt.Sprintf("aliases[%d]", i), fmt.Sprintf("%q is neither a name nor an address", a), "give the host part alone")
+		bad(!listen.IsHost(a), fmt.Sprintf("aliases[%d]", i), fmt.Sprintf("%q is neither a name nor an address", a), "give the host part alone")
 	}
 	bad(!filepath.IsAbs(c.State), "state", "is no absolute path", "give a directory as /var/lib/brickhouse/sbc")
 	bad(!filepath.IsAbs(c.Control), "control", "is no absolute path", "give a path as /run/brickhouse/sbc.sock")
 	bad(len(c.Access.Interfaces)+len(c.Peer.Interfaces) == 0, "access.interfaces", "neither access nor peer listens anywhere", "name at least one")
 	bad(len(c.Peer.Trunks) > 0 && len(c.Peer.Interfaces) == 0, "peer.interfaces", "there are trunks but no interface to reach them by", "name one")
 	bad(c.Limits.Calls <= 0, "limits.calls", "must be above 0", "give the number of calls that this machine may carry")
+	bad(c.Limits.Bindings <= 0, "limits.bindings", "must be above 0", "give the number of phones that may be registered")
+	bad(c.Limits.Ring < time.Second, "limits.ring", "must be at least 1s", "leave it away")
+	if err := c.Media.Validate(); err != nil {
+		bad(true, "media", err.Error(), "leave it away")
+	}
 	bad(c.Limits.Connections <= 0, "limits.connections", "must be above 0", "give a number")
 	bad(c.Limits.PerSource <= 0, "limits.per_source", "must be above 0", "give a number")
 	taken := map[string]string{}
@@ -143,27 +148,38 @@ func (p *Peer) trunks() []conffile.Fault {
 	seen := map[string]bool{}
 	for i, t := range p.Trunks {
 		key := fmt.Sprintf("peer.trunks[%d]", i)
-		if !isName(t.Name) {
+		if !corelink.IsTrunkName(t.Name) {
 			fs = append(fs, conffile.Bad(key+".name", fmt.Sprintf("%q is no name", t.Name), "use letters, digits, - and _"))
 		}
 		if seen[t.Name] {
 			fs = append(fs, conffile.Bad(key+".name", fmt.Sprintf("%q stands twice", t.Name), "give each trunk a name of its own"))
 		}
 		seen[t.Name] = true
-		if t.Domain != "" && !isHost(t.Domain) {
+		if t.Domain != "" && !listen.IsHost(t.Domain) {
 			fs = append(fs, conffile.Bad(key+".domain", fmt.Sprintf("%q is no host name", t.Domain), "give the host part alone"))
 		}
 		if len(t.Gateways) == 0 {
 			fs = append(fs, conffile.Bad(key+".gateways", "is empty", "name at least one"))
 		}
 		for j, g := range t.Gateways {
-			if _, err := route.ParseGateway(g.Address, g.Transport); err != nil {
-				fs = append(fs, conffile.Bad(fmt.Sprintf("%s.gateways[%d].address", key, j), err.Error(), "give it as gw.example.com:5060"))
-			}
-			if !p.has(g.Transport) {
-				fs = append(fs, conffile.Bad(fmt.Sprintf("%s.gateways[%d].transport", key, j), "the peer side has no "+g.Transport+" interface to reach it by", "add one to peer.interfaces"))
+			fs = append(fs, p.gateway(fmt.Sprintf("%s.gateways[%d]", key, j), g)...)
+			if gw, err := route.ParseGateway(g.Address, g.Transport); err == nil && gw.Named() && len(t.Sources) == 0 {
+				fs = append(fs, conffile.Bad(key+".sources", "is missing, and a gateway has a name: what it sends within a call would be taken for a stranger's", "give the networks of the carrier"))
+				break
 			}
 		}
+	}
+	return fs
+}
+
+// gateway checks one gateway.
+func (p *Peer) gateway(key string, g Gateway) []conffile.Fault {
+	var fs []conffile.Fault
+	if _, err := route.ParseGateway(g.Address, g.Transport); err != nil {
+		fs = append(fs, conffile.Bad(key+".address", err.Error(), "give it as gw.example.com:5060"))
+	}
+	if !p.has(g.Transport) {
+		fs = append(fs, conffile.Bad(key+".transport", "the peer side has no "+g.Transport+" interface to reach it by", "add one to peer.interfaces"))
 	}
 	return fs
 }
@@ -183,40 +199,13 @@ func (c *Core) check() []conffile.Fault {
 	if _, port, err := net.SplitHostPort(c.Exchange); err != nil || port == "" {
 		fs = append(fs, conffile.Bad("core.exchange", fmt.Sprintf("%q is no address:port", c.Exchange), "give it as 192.0.2.10:5070"))
 	}
-	for key, file := range map[string]string{"certificate": c.Certificate, "key": c.Key, "ca": c.CA} {
-		if file == "" {
-			fs = append(fs, conffile.Bad("core."+key, "is missing", "name the PEM file; quickstart makes one"))
+	for _, f := range []struct{ key, file string }{{"certificate", c.Certificate}, {"key", c.Key}, {"ca", c.CA}} {
+		if f.file == "" {
+			fs = append(fs, conffile.Bad("core."+f.key, "is missing", "name the PEM file; quickstart makes one"))
 		}
+	}
+	if !listen.IsHost(c.ServerName) {
+		fs = append(fs, conffile.Bad("core.server_name", fmt.Sprintf("%q is no host name", c.ServerName), "give the name in the exchange's certificate"))
 	}
 	return fs
-}
-
-// isHost reports whether s is a host name or an IP address without a port.
-func isHost(s string) bool {
-	if _, err := netip.ParseAddr(s); err == nil {
-		return true
-	}
-	if s == "" || len(s) > 253 || strings.HasPrefix(s, ".") || strings.Contains(s, "..") {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if !isNameByte(c) && c != '.' {
-			return false
-		}
-	}
-	return true
-}
-
-// isName reports whether s can name a trunk.
-func isName(s string) bool {
-	for _, c := range []byte(s) {
-		if !isNameByte(c) && c != '_' {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 64
-}
-
-func isNameByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-'
 }

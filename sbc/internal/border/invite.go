@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -150,8 +151,11 @@ func (b *Border) hop(t *route.Trunk, h route.Hop, out *transport.Interface, numb
 		Name: t.Name + " " + h.Addr.String(), Policy: b.policies[peer],
 		URI: topology.Address(number, t.Domain), From: caller, To: topology.Callee(number, t.Domain),
 		Dial: func(ctx context.Context) (*transport.Flow, error) {
-			if h.Gateway.Network == "udp" {
+			switch out.Network() {
+			case transport.UDP:
 				return out.FlowTo(h.Addr), nil
+			case transport.TLS: // carriers may share an address; each is held to its own name
+				return out.DialTLS(ctx, h.Addr, h.Gateway.Host, b.peerTLS(h.Gateway.Host))
 			}
 			return out.Dial(ctx, h.Addr)
 		},
@@ -279,7 +283,7 @@ func (b *Border) peerFlow(d *dialog.Dialog, last *transport.Flow) *transport.Flo
 	if len(d.Routes) > 0 {
 		next = d.Routes[0]
 	}
-	addr, err := netip.ParseAddr(next.Host)
+	addr, err := netip.ParseAddr(strings.Trim(next.Host, "[]"))
 	if err != nil || last.Reliable() || d.Remote.Tag == "" { // the first INVITE goes to the gateway that was chosen
 		return last
 	}

@@ -39,7 +39,7 @@ func (r *realm) Message(f *transport.Flow, msg sip.Message) {
 
 // screen decides whether a message goes on.
 func (r *realm) screen(f *transport.Flow, msg sip.Message) verdict.Verdict {
-	if v := r.Accept(f.Interface(), f.Remote()); !v.OK() {
+	if v := r.admit(f.Interface(), f.Remote()); !v.OK() {
 		return v // banned since the connection was made
 	}
 	req := isRequest(msg)

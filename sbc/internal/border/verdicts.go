@@ -25,11 +25,12 @@ func (b *Border) learn(f *transport.Flow, res *sip.Response) {
 	if v.NonceKnown {
 		f.MarkVerified()
 	}
+	r := b.realms[b.realmOf(f)]
 	switch v.Outcome {
 	case corelink.OutcomeBadCredentials:
-		b.realms[access].offence(f, verified, verdict.BadCredentials, v.AOR, "")
+		r.offence(f, verified, verdict.BadCredentials, v.AOR, "")
 	case corelink.OutcomeUnknownUser:
-		b.realms[access].offence(f, verified, verdict.UnknownUser, v.AOR, "")
+		r.offence(f, verified, verdict.UnknownUser, v.AOR, "")
 	case corelink.OutcomeOK:
 		f.MarkTrusted()
 	}

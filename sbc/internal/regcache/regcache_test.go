@@ -72,7 +72,9 @@ func wants(t testing.TB, c *Cache, tokens string, gone string) {
 
 func TestToken(t *testing.T) {
 	c := New(key, 0)
-	uri := func(user string, port int) sip.Uri { return sip.Uri{Scheme: "sip", User: user, Host: "10.0.0.5", Port: port} }
+	uri := func(user string, port int) sip.Uri {
+		return sip.Uri{Scheme: "sip", User: user, Host: "10.0.0.5", Port: port}
+	}
 	base := c.Token("1001@x", "", "", uri("a", 5060))
 	if len(base) != 32 {
 		t.Errorf("token %q", base)

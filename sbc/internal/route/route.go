@@ -25,6 +25,9 @@ type Gateway struct {
 	Priority int    // the lowest is tried first; equals in their order
 }
 
+// Named reports whether the gateway's address has to be looked up.
+func (g Gateway) Named() bool { return !isAddr(g.Host) }
+
 // Trunk is a carrier reached by route.
 type Trunk struct {
 	Name     string
@@ -109,7 +112,7 @@ func (t *Trunk) Hops(ctx context.Context, r Resolver) ([]Hop, error) {
 
 // Named reports whether a gateway's name has to be looked up.
 func (t *Trunk) Named() bool {
-	return slices.ContainsFunc(t.Gateways, func(g Gateway) bool { return !isAddr(g.Host) })
+	return slices.ContainsFunc(t.Gateways, Gateway.Named)
 }
 
 func lookup(ctx context.Context, r Resolver, host string) ([]netip.Addr, error) {
