@@ -71,6 +71,9 @@ func TestChallengedInvite(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestChallengeNotAnswered(t *testing.T) {
 	both(t, 1, func(r *rig) { // no end of it
 		asked := r.withAuth(nil)
 		r.a.invite("v1")
@@ -145,6 +148,9 @@ func TestChallengedWithinTheCall(t *testing.T) {
 			t.Errorf("%d calls, asked %d times", r.engine.Len(), *asked)
 		}
 	})
+}
+
+func TestChallengeRefuses(t *testing.T) {
 	both(t, 1, func(r *rig) { // without credentials a challenge is a refusal
 		r.up()
 		r.a.reinvite("v3")
