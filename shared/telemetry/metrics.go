@@ -142,13 +142,30 @@ func (r *Reasons) Counts() map[verdict.Reason]uint64 {
 func (r *Reasons) Describe(ch chan<- *prometheus.Desc) { ch <- r.desc }
 
 // Collect is for Prometheus.
-func (r *Reasons) Collect(ch chan<- prometheus.Metric) {
-	for why, n := range r.Counts() {
+func (r *Reasons) Collect(ch chan<- prometheus.Metric) { collectReasons(ch, r.desc, r.Counts()) }
+
+// ReasonsFunc adds a family of counters with the label "reason" that is counted elsewhere and read when somebody asks. f must
+// not block and may run on any goroutine.
+func (m *Metrics) ReasonsFunc(name, help string, f func() map[verdict.Reason]uint64) {
+	desc := prometheus.NewDesc(prometheus.BuildFQName(Namespace, m.program, name), help, []string{"reason"}, nil)
+	m.registry.MustRegister(reasonsFunc{desc, f})
+}
+
+type reasonsFunc struct {
+	desc *prometheus.Desc
+	f    func() map[verdict.Reason]uint64
+}
+
+func (r reasonsFunc) Describe(ch chan<- *prometheus.Desc) { ch <- r.desc }
+func (r reasonsFunc) Collect(ch chan<- prometheus.Metric) { collectReasons(ch, r.desc, r.f()) }
+
+func collectReasons(ch chan<- prometheus.Metric, desc *prometheus.Desc, counts map[verdict.Reason]uint64) {
+	for why, n := range counts {
 		label := string(why)
 		if label == "" {
 			label = "none"
 		}
-		ch <- prometheus.MustNewConstMetric(r.desc, prometheus.CounterValue, float64(n), label)
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), label)
 	}
 }
 

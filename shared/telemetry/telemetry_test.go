@@ -224,6 +224,7 @@ func TestMetrics(t *testing.T) {
 	m.Gauge("flows", "Flows.", func() float64 { return 7 })
 	m.Histogram("setup_seconds", "Setup.", []float64{0.1, 1}).Observe(0.5)
 	drops := m.Reasons("drops_total", "Drops.")
+	m.ReasonsFunc("media_total", "Media.", func() map[verdict.Reason]uint64 { return map[verdict.Reason]uint64{verdict.MediaLate: 7} })
 	drops.Inc(verdict.BadHeader)
 	drops.Add(verdict.Overload, 5)
 	drops.Inc(verdict.None)
@@ -233,6 +234,7 @@ func TestMetrics(t *testing.T) {
 		`brickhouse_sbc_messages_total{network="udp"} 1`, "brickhouse_sbc_flows 7",
 		`brickhouse_sbc_setup_seconds_bucket{le="1"} 1`, `brickhouse_sbc_drops_total{reason="bad-header"} 1`,
 		`brickhouse_sbc_drops_total{reason="overload"} 5`, `brickhouse_sbc_drops_total{reason="none"} 1`, "go_goroutines",
+		`brickhouse_sbc_media_total{reason="media-late"} 7`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s", want)
