@@ -146,6 +146,7 @@ type Anchor struct {
 	sessions map[*Session]struct{}
 	relays   map[*relay.Session]struct{} // also those that drain
 	own      map[netip.Addr]struct{}     // addresses that our media are at
+	dropped  map[verdict.Reason]uint64   // by relays that are gone
 	closed   bool
 }
 
@@ -161,6 +162,7 @@ func New(cfg Config, log *slog.Logger) (*Anchor, error) {
 	a := &Anchor{
 		cfg: cfg, log: log, pool: pool, random: rand.Reader, stop: make(chan struct{}),
 		sessions: make(map[*Session]struct{}), relays: make(map[*relay.Session]struct{}), own: make(map[netip.Addr]struct{}),
+		dropped: make(map[verdict.Reason]uint64),
 	}
 	if cfg.Silence > 0 {
 		a.done.Add(1)
@@ -251,6 +253,7 @@ func (a *Anchor) drain(r *relay.Session) {
 		r.Wait()
 		a.mu.Lock()
 		defer a.mu.Unlock()
+		addDropped(a.dropped, r)
 		delete(a.relays, r)
 	}()
 }

@@ -254,6 +254,25 @@ func replaceAddress(b []byte, from, to string) []byte {
 	return bytes.ReplaceAll(b, []byte(from), []byte(to))
 }
 
+// What was dropped stays counted when its call is over, and what comes late is counted too.
+func TestDroppedOfAllCalls(t *testing.T) {
+	a := newAnchor(t, 14600, func(c *Config) { c.Drain = time.Minute })
+	for i := range uint64(2) {
+		out, in := newPhone(t, "127.0.0.1", ""), newPhone(t, "127.0.0.1", "")
+		s := a.Open("x", Endpoint{Realm: Realm{Name: "lan", Secure: Never}, Local: loopback}, inside(), Events{})
+		connect(t, s, out, in)
+		out.play(440, 1)
+		in.listen(1)
+		s.Close()
+		out.play(440, 3)
+		waitFor(t, "late packets", func() bool { return a.Dropped()[verdict.MediaLate] == 3*(i+1) })
+	}
+	a.Close()
+	if got := a.Dropped(); len(got) != 1 || got[verdict.MediaLate] != 6 {
+		t.Errorf("dropped %v", got)
+	}
+}
+
 // Plain phones behind NAT need the realm's word; without it nobody but SDP's host is heard.
 func TestPlainNATOnlyByConfiguration(t *testing.T) {
 	for i, nat := range []bool{false, true} {

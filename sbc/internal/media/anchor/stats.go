@@ -1,9 +1,11 @@
 package anchor
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
+	"brickhouse/sbc/internal/media/relay"
 	"brickhouse/shared/verdict"
 )
 
@@ -49,6 +51,26 @@ func (s *Session) statsLocked() Stats {
 		}
 	}
 	return out
+}
+
+// Dropped returns how many packets to our media ports were not relayed, by reason, of all calls so far; also those that
+// came after a call's end.
+func (a *Anchor) Dropped() map[verdict.Reason]uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := maps.Clone(a.dropped)
+	for r := range a.relays {
+		addDropped(all, r)
+	}
+	return all
+}
+
+func addDropped(all map[verdict.Reason]uint64, r *relay.Session) {
+	for _, side := range r.Stats() {
+		for why, n := range side.Dropped {
+			all[why] += n
+		}
+	}
 }
 
 // A silent call that was not answered yet may be a phone that rings without early media: it is given more time.
