@@ -23,6 +23,7 @@ func (b *Border) gauges(m *telemetry.Metrics) {
 		server, client := b.tx.Counts()
 		return float64(server + client)
 	})
+	m.ReasonsFunc("media_dropped_total", "Media packets that were not relayed, by reason.", b.anchor.Dropped)
 	m.Gauge("bans", "Bans in force.", func() float64 {
 		stats, err := b.guard.Stats()
 		if err != nil {
