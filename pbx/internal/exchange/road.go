@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -28,6 +29,15 @@ import (
 
 // allow lists the methods that the exchange takes.
 const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
+
+// served tells whether we take a method, within a call or outside.
+func served(m sip.RequestMethod) bool {
+	switch m {
+	case sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.REGISTER:
+		return true
+	}
+	return false
+}
 
 // side is where a message came from: the border or the inside. It is the transport.Handler of its sockets.
 type side struct {
@@ -106,6 +116,7 @@ func (sd *side) Closed(f *transport.Flow, why verdict.Reason) {
 // Request takes a new request (transaction.User).
 func (x *Exchange) Request(s *transaction.Server) {
 	if v := x.road(s); !v.OK() {
+		x.metrics.refused.Inc(v.Reason)
 		x.answer(s, v.Code, corelink.Verdict{})
 	}
 }
@@ -115,6 +126,10 @@ func (x *Exchange) road(s *transaction.Server) verdict.Verdict {
 	req := s.Request()
 	tag, _ := req.To().Params.Get("tag")
 	switch {
+	case !served(req.Method): // RFC 3261 §8.2.1
+		return verdict.Rejected(sip.StatusMethodNotAllowed, verdict.MethodNotAllowed)
+	case len(unsupported(req)) > 0:
+		return verdict.Rejected(sip.StatusBadExtension, verdict.ExtensionRequired)
 	case tag != "":
 		if x.engine.Request(s) {
 			return verdict.Passed
@@ -131,10 +146,20 @@ func (x *Exchange) road(s *transaction.Server) verdict.Verdict {
 	case req.Method == sip.INVITE:
 		x.aside(s, func() { x.invite(s) })
 		return verdict.Passed
-	case req.Method == sip.CANCEL, req.Method == sip.BYE:
-		return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog)
 	}
-	return verdict.Rejected(sip.StatusMethodNotAllowed, verdict.MethodNotAllowed)
+	return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog) // CANCEL, BYE, INFO
+}
+
+// unsupported returns the extensions that a request demands and that we have not (RFC 3261 §8.2.2.3). CANCEL must not be
+// refused for that.
+func unsupported(req *sip.Request) []string {
+	if req.IsCancel() {
+		return nil
+	}
+	return slices.DeleteFunc(sipmsg.Headers(req, "Require"), func(tag string) bool {
+		tag = strings.ToLower(tag)
+		return req.Method == sip.REGISTER && (tag == "path" || tag == "outbound")
+	})
 }
 
 // Ack takes the ACK for a 2xx (transaction.User).
@@ -240,11 +265,17 @@ func (x *Exchange) answer(s *transaction.Server, code int, v corelink.Verdict) {
 	if code == sip.StatusMethodNotAllowed {
 		res.AppendHeader(sip.NewHeader("Allow", allow+", REGISTER"))
 	}
+	if tags := unsupported(s.Request()); code == sip.StatusBadExtension && len(tags) > 0 {
+		res.AppendHeader(sip.NewHeader("Unsupported", strings.Join(tags[:min(len(tags), maxUnsupported)], ", ")))
+	}
 	if code == sip.StatusServiceUnavailable {
 		res.AppendHeader(sip.NewHeader("Retry-After", "5"))
 	}
 	x.send(s, res, v)
 }
+
+// maxUnsupported bounds how many extensions a 420 names.
+const maxUnsupported = 8
 
 // send sends a response; the border is told what we think of the sender.
 func (x *Exchange) send(s *transaction.Server, res *sip.Response, v corelink.Verdict) {
