@@ -28,6 +28,7 @@ const queue = 256
 // Party is one SIP party. It is its own transport.Handler and transaction.User.
 type Party struct {
 	Name  string // for failures
+	Pong  bool   // answer OPTIONS without telling the test; set before it is used
 	Layer *transaction.Layer
 
 	t        testing.TB
@@ -129,7 +130,13 @@ func (p *Party) Closed(f *transport.Flow, why verdict.Reason) {
 }
 
 // Request implements transaction.User.
-func (p *Party) Request(s *transaction.Server) { p.requests <- s }
+func (p *Party) Request(s *transaction.Server) {
+	if p.Pong && s.Request().Method == sip.OPTIONS {
+		_ = s.Respond(sipmsg.Response(s.Request(), sip.StatusOK, "", s.Tag())) // who asked may be gone
+		return
+	}
+	p.requests <- s
+}
 
 // Ack implements transaction.User.
 func (p *Party) Ack(_ *transport.Flow, req *sip.Request) { p.acks <- req }
@@ -163,6 +170,12 @@ func (p *Party) Next(method sip.RequestMethod) *transaction.Server {
 func (p *Party) NextAck() *sip.Request {
 	p.t.Helper()
 	return take(p, "an ACK", p.acks)
+}
+
+// NextStray waits for the next response that answers no request of the party's own.
+func (p *Party) NextStray() *sip.Response {
+	p.t.Helper()
+	return take(p, "a stray response", p.strays)
 }
 
 // Opened waits for the next connection that a message came by, and returns it.
@@ -240,6 +253,18 @@ func (a *Asked) Event() transaction.Event {
 		if ev.Response == nil || ev.Response.StatusCode != 100 {
 			return ev
 		}
+	}
+}
+
+// Nothing fails the test if there is an answer that nobody took.
+func (a *Asked) Nothing() {
+	a.p.t.Helper()
+	select {
+	case ev := <-a.events:
+		if ev.Response != nil {
+			a.p.t.Errorf("%s got, although nothing was to come:\n%s", a.p.Name, sipmsg.Bytes(ev.Response))
+		}
+	default:
 	}
 }
 
