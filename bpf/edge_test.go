@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-
 	"golang.org/x/sys/unix"
 )
 
