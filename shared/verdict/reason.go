@@ -102,6 +102,7 @@ const (
 	MediaLate       Reason = "media-late"        // the call is over
 	MediaStranger   Reason = "media-stranger"    // source is not the one that SDP named or that was latched
 	MediaMalformed  Reason = "media-malformed"   // neither RTP nor RTCP
+	MediaSTUN       Reason = "media-stun"        // STUN, with which phones keep a NAT open; we don't answer it
 	MediaType       Reason = "media-type"        // payload type was not negotiated
 	MediaAuthFailed Reason = "media-auth-failed" // SRTP tag is wrong
 	MediaReplayed   Reason = "media-replayed"    // SRTP packet was here before or is too old

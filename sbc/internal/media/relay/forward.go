@@ -46,6 +46,8 @@ func (r *reader) packet(pkt []byte, src netip.AddrPort) dropReason {
 		return dropEarly
 	case len(pkt) > maxPacket || src.Port() == 0:
 		return dropMalformed
+	case looksLikeSTUN(pkt):
+		return dropSTUN
 	}
 	in, out := &rule.ends[r.side], &rule.ends[r.side^1]
 	if r.rtcp || in.Mux && looksLikeRTCP(pkt) {

@@ -321,6 +321,7 @@ func TestRefusedPacketsAreNamed(t *testing.T) {
 	wrongType := rtpPacket(3, "x")
 	wrongType[1] = 9
 	unencrypted := rrPacket(1)
+	stun := []byte("\x00\x01\x00\x00\x21\x12\xa4\x42transaction1") // as linphone's
 	for _, c := range []struct {
 		name string
 		conn *net.UDPConn
@@ -333,7 +334,10 @@ func TestRefusedPacketsAreNamed(t *testing.T) {
 		{"type", x.a.rtp, 0, wrongType, verdict.MediaType},
 		{"empty", x.a.rtp, 0, nil, verdict.MediaMalformed},
 		{"short", x.a.rtp, 0, []byte{0x80, 0, 0}, verdict.MediaMalformed},
-		{"STUN", x.a.rtp, 0, make([]byte, 20), verdict.MediaMalformed},
+		{"zeros", x.a.rtp, 0, make([]byte, 20), verdict.MediaMalformed},
+		{"STUN", x.a.rtp, 0, stun, verdict.MediaSTUN},
+		{"STUN for RTCP", x.a.rtcp, 1, stun, verdict.MediaSTUN},
+		{"STUN cut short", x.a.rtp, 0, stun[:19], verdict.MediaMalformed},
 		{"too long", x.a.rtp, 0, rtpPacket(4, string(make([]byte, maxPacket))), verdict.MediaMalformed},
 		{"short RTCP", x.a.rtcp, 1, []byte{0x80, 201, 0, 0}, verdict.MediaMalformed},
 		{"RTP on the RTCP port", x.a.rtcp, 1, rtpPacket(5, "x"), verdict.MediaMalformed},

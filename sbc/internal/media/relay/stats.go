@@ -16,6 +16,7 @@ const (
 	dropLate
 	dropStranger
 	dropMalformed
+	dropSTUN
 	dropType
 	dropAuth
 	dropReplayed
@@ -37,6 +38,8 @@ func (d dropReason) reason() verdict.Reason {
 		return verdict.MediaStranger
 	case dropMalformed:
 		return verdict.MediaMalformed
+	case dropSTUN:
+		return verdict.MediaSTUN
 	case dropType:
 		return verdict.MediaType
 	case dropAuth:
