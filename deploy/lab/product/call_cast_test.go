@@ -2,6 +2,7 @@ package product
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"brickhouse/deploy/lab"
@@ -93,7 +94,19 @@ func (c *cast) nothingLeaks(t *testing.T) {
 	// What well-meaning phones send is refused nowhere.
 	c.onlyRefused(t, "sbc")
 	c.onlyRefused(t, "pbx")
+	dropped := c.counted(t, "sbc", "media_dropped_total")
+	t.Logf("media dropped: %v", dropped)
+	for reason := range dropped {
+		if !slices.Contains(usual, reason) {
+			t.Errorf("sbc dropped media packets: %s", reason)
+		}
+	}
 }
+
+// usual is why packets of good phones are dropped: around the begin, a hold and the end of a call; STUN of linphone; and of
+// baresip, which sends an APP before its SRTCP begins and a BYE after it ended in clear, and begins to count anew, with
+// the same key, at a re-INVITE.
+var usual = []string{"media-early", "media-late", "media-unwanted", "media-stun", "media-auth-failed", "media-replayed"}
 
 func texts(addrs []netip.Addr) []string {
 	var all []string

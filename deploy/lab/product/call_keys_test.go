@@ -25,9 +25,9 @@ func TestKeysAndRequestsThatWeDoNotServe(t *testing.T) {
 	}
 	for _, program := range []string{"sbc", "pbx"} {
 		c.onlyRefused(t, program, "method-not-allowed")
-	}
-	if n := c.refused(t, "sbc")["method-not-allowed"]; n != 2 {
-		t.Errorf("sbc counts %d refusals", n)
+		if n := c.refused(t, program)["method-not-allowed"]; n != 2 {
+			t.Errorf("%s counts %d refusals", program, n)
+		}
 	}
 }
 

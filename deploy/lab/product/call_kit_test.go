@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -91,8 +92,8 @@ func hangup(by, other phone) {
 	other.WaitClosed()
 }
 
-// refused are a program's counters of refusals, by reason.
-func (p *Product) refused(t *testing.T, program string) map[string]int {
+// counted are a program's counters of one family, by reason.
+func (p *Product) counted(t *testing.T, program, family string) map[string]int {
 	t.Helper()
 	c := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -108,7 +109,8 @@ func (p *Product) refused(t *testing.T, program string) map[string]int {
 		t.Fatalf("metrics of %s: %s, %v", program, res.Status, err)
 	}
 	out := map[string]int{}
-	for _, m := range refusedLine.FindAllStringSubmatch(string(b), -1) {
+	re := regexp.MustCompile(`(?m)^brickhouse_` + program + "_" + family + `\{reason="([^"]+)"\} (\S+)$`)
+	for _, m := range re.FindAllStringSubmatch(string(b), -1) {
 		n, err := strconv.ParseFloat(m[2], 64)
 		if err != nil {
 			t.Fatalf("metrics of %s: %v", program, err)
@@ -118,13 +120,17 @@ func (p *Product) refused(t *testing.T, program string) map[string]int {
 	return out
 }
 
-var refusedLine = regexp.MustCompile(`(?m)^brickhouse_\w+_refused_total\{reason="([^"]+)"\} (\S+)$`)
+// refused are a program's counters of refusals.
+func (p *Product) refused(t *testing.T, program string) map[string]int {
+	t.Helper()
+	return p.counted(t, program, "refused_total")
+}
 
 // onlyRefused wants that a program refused nothing for any other reason than these.
 func (p *Product) onlyRefused(t *testing.T, program string, reasons ...string) {
 	t.Helper()
 	for reason, n := range p.refused(t, program) {
-		if n > 0 && !strings.Contains(" "+strings.Join(reasons, " ")+" ", " "+reason+" ") {
+		if n > 0 && !slices.Contains(reasons, reason) {
 			t.Errorf("%s refused %d times: %s", program, n, reason)
 		}
 	}
