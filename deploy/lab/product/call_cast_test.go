@@ -103,9 +103,9 @@ func (c *cast) nothingLeaks(t *testing.T) {
 	}
 }
 
-// usual is why packets of good phones are dropped: around the begin, a hold and the end of a call; STUN of linphone; and of
-// baresip, which sends an APP before its SRTCP begins and a BYE after it ended in clear, and begins to count anew, with
-// the same key, at a re-INVITE.
+// usual is why packets of good phones are dropped: around the begin, a hold and the end of a call; STUN of linphone, and its
+// SRTCP that is numbered from 1 again, under the same key, after a re-INVITE; and what baresip sends in clear, an APP before
+// its SRTCP begins and a BYE after it ended.
 var usual = []string{"media-early", "media-late", "media-unwanted", "media-stun", "media-auth-failed", "media-replayed"}
 
 func texts(addrs []netip.Addr) []string {
