@@ -218,7 +218,7 @@ func compileTrunks(list []Trunk) (*trunkTable, error) {
 			gw.Priority = g.Priority
 			trunk.Gateways = append(trunk.Gateways, gw)
 			if a, err := netip.ParseAddr(gw.Host); err == nil { // a gateway may call us, too
-				sources[conf.Name] = append(sources[conf.Name], host(a))
+				sources[conf.Name] = append(sources[conf.Name], single(a))
 			}
 		}
 		if trunk.Domain == "" {
@@ -320,6 +320,10 @@ func (b *Border) Reload(cfg Config) error {
 	return errors.Join(errs...)
 }
 
+// allowExchange is the exchange's group of the allow list. Where the configuration has a name, it is known once it was
+// looked up.
+const allowExchange = "exchange"
+
 // neverBanned lists, by group, whom no rule and no person may ban: the trunks, the exchange, and ourselves.
 func (b *Border) neverBanned() map[string][]netip.Prefix {
 	own := []netip.Prefix{}
@@ -330,19 +334,19 @@ func (b *Border) neverBanned() map[string][]netip.Prefix {
 	for _, a := range addrs {
 		if n, ok := a.(*net.IPNet); ok {
 			if ip, ok := netip.AddrFromSlice(n.IP); ok {
-				own = append(own, host(ip))
+				own = append(own, single(ip))
 			}
 		}
 	}
 	groups := map[string][]netip.Prefix{"own addresses": own, "trunks": b.trunks.Load().sources.Sources()}
 	if addr, err := netip.ParseAddrPort(b.cfg.Core.Exchange); err == nil {
-		groups["exchange"] = []netip.Prefix{host(addr.Addr())}
+		groups[allowExchange] = []netip.Prefix{single(addr.Addr())}
 	}
 	return groups
 }
 
-// host is the network of one address.
-func host(a netip.Addr) netip.Prefix {
+// single is the network of one address.
+func single(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	return netip.PrefixFrom(a, a.BitLen())
 }

@@ -121,9 +121,12 @@ func (l *coreLink) dial(ctx context.Context) (*transport.Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	addrs, err := l.b.resolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return nil, fmt.Errorf("resolving %s: %w", host, err)
+	}
+	if err := l.b.guard.SetAllow(allowExchange, []netip.Prefix{single(addrs[0])}); err != nil {
+		return nil, err
 	}
 	n, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
 	if err != nil {

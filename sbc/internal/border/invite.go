@@ -192,15 +192,20 @@ func (b *Border) begin(s *transaction.Server, plan b2bua.Plan) verdict.Verdict {
 	return verdict.Passed
 }
 
-// withheld is the media of a call whose caller has not said who it is: the offer does not go inside, and no answer comes
-// back.
+// withheld is the media of a call whose caller has not said who it is: its offer does not go inside, and nothing that the
+// exchange says comes back.
 type withheld struct{}
 
-func (withheld) Offer(b2bua.Side, []byte) ([]byte, error) { return nil, nil }
+var errWithheld = &b2bua.Refusal{Code: sip.StatusForbidden, Reason: verdict.NotAllowed}
 
-func (withheld) Answer(b2bua.Side, []byte) ([]byte, error) {
-	return nil, &b2bua.Refusal{Code: sip.StatusForbidden, Reason: verdict.NotAllowed}
+func (withheld) Offer(from b2bua.Side, _ []byte) ([]byte, error) {
+	if from == b2bua.A {
+		return nil, nil
+	}
+	return nil, errWithheld // the exchange saw no offer, so that its answer is one
 }
+
+func (withheld) Answer(b2bua.Side, []byte) ([]byte, error) { return nil, errWithheld }
 
 func (withheld) Close() {}
 

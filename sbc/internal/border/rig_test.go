@@ -22,7 +22,6 @@ import (
 	"brickhouse/shared/pki"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/telemetry"
-	"brickhouse/shared/transaction"
 	"brickhouse/shared/transaction/transactiontest"
 	"brickhouse/shared/transport"
 	"brickhouse/shared/verdict"
@@ -32,9 +31,9 @@ const domain = "example.com"
 
 // Hosts of a rig's network, and ports.
 const (
-	accessHost   = 1
-	peerHost     = 2
-	exchangeHost = 10
+	accessHost   = 101
+	peerHost     = 102
+	exchangeHost = 110
 	carrierHost  = 60
 
 	accessTLS  = 5061
@@ -51,6 +50,7 @@ type rig struct {
 	prefix   string // "127.a.b."
 	dir      string
 	ca       *pki.Authority
+	resolver names
 	exchange *transactiontest.Party
 	link     *transport.Flow // core link, as the exchange sees it
 }
@@ -72,12 +72,8 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 // prepare makes a rig whose border does not run yet.
 func prepare(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{T: t, dir: t.TempDir()}
+	r := &rig{T: t, dir: t.TempDir(), ca: authority, resolver: names{}}
 	r.claim()
-	var err error
-	if r.ca, err = pki.NewAuthority("test", time.Hour, time.Now()); err != nil {
-		t.Fatal(err)
-	}
 	if err := pki.WriteFile(r.path("ca.crt"), r.ca.CertPEM()); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +154,7 @@ func (r *rig) start() {
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.b = b
+	r.b, b.resolver = b, r.resolver
 	done := make(chan struct{})
 	go func() { defer close(done); b.Run(context.Background()) }()
 	r.Cleanup(func() { b.Close(); <-done })
@@ -293,10 +289,4 @@ func has(t testing.TB, msg sip.Message, name, want string) {
 	if got := strings.Join(sipmsg.Headers(msg, name), ", "); got != want {
 		t.Errorf("%s: %q, want %q", name, got, want)
 	}
-}
-
-// hangUp ends a call that the exchange answered with s, from the exchange's side.
-func (r *rig) hangUp(s *transaction.Server) {
-	r.Helper()
-	r.exchange.Do(r.link, transactiontest.Back(s.Request(), s.Tag(), sip.BYE), 200)
 }
