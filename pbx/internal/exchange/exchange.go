@@ -18,8 +18,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"brickhouse/pbx/internal/callcontrol"
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/media"
@@ -43,7 +41,7 @@ import (
 const (
 	expireEvery    = time.Second     // sweep of expired bindings
 	hangupPatience = 2 * time.Second // how long Close waits for the answers to its BYEs
-	maxRegisters   = 1024            // REGISTERs in hand at a time; more get 503
+	maxAside       = 1024            // requests that wait for a disk or a secret at a time; more get 503
 )
 
 // Exchange is a running PBX.
@@ -53,7 +51,7 @@ type Exchange struct {
 	metrics *Metrics
 	domains map[string]bool
 	limits  sipmsg.Limits
-	workers errgroup.Group
+	workers *transaction.Workers // what must not hold up a reader
 
 	secrets   *secret.Cache
 	accounts  *accounts
@@ -83,7 +81,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, m *telemetry.Metrics
 		domains: map[string]bool{},
 	}
 	x.closing, x.stop = context.WithCancel(context.Background())
-	x.workers.SetLimit(maxRegisters)
+	x.workers = transaction.NewWorkers(maxAside, log)
 	for _, d := range append([]string{cfg.Domain}, cfg.Aliases...) {
 		x.domains[strings.ToLower(d)] = true
 	}
@@ -301,7 +299,7 @@ func (x *Exchange) Close() {
 	if x.tx != nil {
 		x.tx.Close()
 	}
-	x.workers.Wait() //nolint:errcheck // workers return no errors
+	x.workers.Wait()
 	if x.media != nil {
 		x.media.Close()
 	}

@@ -179,9 +179,9 @@ func (x *Exchange) Stray(f *transport.Flow, res *sip.Response) {
 // aside runs what may have to wait, for the disk or for a Vault server, on a goroutine of its own; their number is
 // bounded, and above it the answer is 503.
 func (x *Exchange) aside(s *transaction.Server, work func()) {
-	started := x.workers.TryGo(func() error {
-		work()
-		return nil
+	started := x.workers.Go(work, func() {
+		x.metrics.refused.Inc(verdict.Internal)
+		x.answer(s, sip.StatusInternalServerError, corelink.Verdict{})
 	})
 	if !started {
 		x.metrics.refused.Inc(verdict.Overload)

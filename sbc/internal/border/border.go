@@ -41,6 +41,9 @@ import (
 // expireEvery is how often expired bindings are swept out of the cache.
 const expireEvery = 10 * time.Second
 
+// maxAside is how many calls may wait for a name server at a time; more get 503.
+const maxAside = 256
+
 // Border is a running session border controller.
 type Border struct {
 	cfg      Config
@@ -61,7 +64,8 @@ type Border struct {
 	media    map[realmName]anchor.Realm
 	trunks   atomic.Pointer[trunkTable] // replaced by Reload
 
-	closing context.Context // ends with Close
+	workers *transaction.Workers // what must not hold up a reader
+	closing context.Context      // ends with Close
 	stop    context.CancelFunc
 	running sync.Mutex // held by Run
 }
@@ -77,7 +81,7 @@ type trunkTable struct {
 func New(cfg Config, log *slog.Logger, m *telemetry.Metrics) (*Border, error) {
 	b := &Border{
 		cfg: cfg, log: log, metrics: NewMetrics(m), resolver: net.DefaultResolver,
-		domains: map[string]bool{},
+		domains: map[string]bool{}, workers: transaction.NewWorkers(maxAside, log),
 	}
 	b.closing, b.stop = context.WithCancel(context.Background())
 	for _, d := range append([]string{cfg.Domain}, cfg.Aliases...) {
@@ -267,6 +271,7 @@ func (b *Border) Close() {
 		b.engine.Close(hangupPatience)
 	}
 	b.stop()
+	b.workers.Wait()
 	b.running.Lock()
 	defer b.running.Unlock()
 	for _, r := range b.realms {

@@ -105,17 +105,21 @@ func (b *Border) inviteTrunk(s *transaction.Server, name, trace string) verdict.
 	if !trunk.Named() {
 		return b.callTrunk(s, trunk, number, trace)
 	}
-	go func() { // a name server may take its time, and the core link's reader must not wait for it
+	// A name server may take its time, and the core link's reader must not wait for it.
+	started := b.workers.Go(func() {
 		if v := b.callTrunk(s, trunk, number, trace); !v.OK() {
 			b.refuseServer(s, v)
 		}
-	}()
+	}, func() { b.refuseServer(s, verdict.Rejected(sip.StatusInternalServerError, verdict.Internal)) })
+	if !started {
+		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.Overload)
+	}
 	return verdict.Passed
 }
 
 // callTrunk finds the trunk's gateways and begins the call.
 func (b *Border) callTrunk(s *transaction.Server, trunk *route.Trunk, number, trace string) verdict.Verdict {
-	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
+	ctx, cancel := context.WithTimeout(b.closing, resolveTimeout)
 	defer cancel()
 	hops, err := trunk.Hops(ctx, b.resolver)
 	if err != nil {
