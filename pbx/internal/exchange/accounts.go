@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"brickhouse/pbx/internal/store"
@@ -106,9 +107,17 @@ func (x *Exchange) AddExtension(ctx context.Context, e store.Extension, password
 	return AddExtension(ctx, x.store, x.secrets, e, x.cfg.Domain, password, x.cfg.Digest.MD5)
 }
 
-// SetPassword replaces an extension's password.
+// SetPassword replaces an extension's password. An account that is challenged with an algorithm that no hash is kept for
+// any more is challenged with the others from then on.
 func (x *Exchange) SetPassword(ctx context.Context, number, password string) error {
-	return SetPassword(ctx, x.secrets, number, x.cfg.Domain, password, x.cfg.Digest.MD5)
+	if err := SetPassword(ctx, x.secrets, number, x.cfg.Domain, password, x.cfg.Digest.MD5); err != nil {
+		return err
+	}
+	e, ok := x.store.Extension(number)
+	if !ok || x.cfg.Digest.MD5 || !slices.Contains(e.Algorithms, digest.MD5) {
+		return nil
+	}
+	return x.setAlgorithms(ctx, e, algorithms(false))
 }
 
 // SetDigest chooses the algorithms that an extension is challenged with, and their order. Each needs a stored hash.
@@ -124,11 +133,15 @@ func (x *Exchange) SetDigest(ctx context.Context, number string, order []digest.
 			return fmt.Errorf("extension %s has no %s hash of its password; give it a new password first: pbx extension passwd %s", number, a, number)
 		}
 	}
+	return x.setAlgorithms(ctx, e, order)
+}
+
+func (x *Exchange) setAlgorithms(ctx context.Context, e *store.Extension, order []digest.Algorithm) error {
 	next := *e
 	next.Algorithms = order
 	durable, err := x.store.PutExtension(ctx, &next)
 	if err != nil {
-		return err
+		return fmt.Errorf("storing extension %s: %w", e.Number, err)
 	}
 	return wait(ctx, durable)
 }

@@ -19,7 +19,7 @@ import (
 
 var (
 	errNoBorder = errors.New("the border is not connected")
-	errNoPhone  = errors.New("the phone's connection is gone and it named no address to call")
+	errNoPhone  = errors.New("the phone's connection is gone, and it can't be called where it registered from")
 )
 
 // lines are the ways out of the exchange (callcontrol.Lines).
@@ -34,24 +34,26 @@ func (l lines) Border(context.Context) (*transport.Flow, error) {
 }
 
 // Phone returns how to reach a phone on the inside: over UDP at its contact, over TCP and TLS by the connection that it
-// registered over, or, if that is gone, by a new one to its contact.
+// registered over, or, if that is gone, by a new one to its contact. A contact at another address than the phone registered
+// from is behind a NAT, or a trap, and not called.
 func (l lines) Phone(b *store.Binding) func(context.Context) (*transport.Flow, error) {
 	return func(ctx context.Context) (*transport.Flow, error) {
 		i := l.x.phoneInterface(b)
 		if i == nil {
 			return nil, fmt.Errorf("the exchange no longer listens for %s", b.Network)
 		}
-		contact, known := contactAddr(b)
-		if b.Network == string(transport.UDP) {
-			if known && contact.Addr() == b.Remote.Addr().Unmap() {
+		contact, ok := contactAddr(b)
+		near := ok && contact.Addr() == b.Remote.Addr().Unmap()
+		if i.Network() == transport.UDP {
+			if near {
 				return i.FlowTo(contact), nil
 			}
-			return i.FlowTo(b.Remote), nil // behind a NAT, its contact means nothing to us
+			return i.FlowTo(b.Remote), nil
 		}
 		if f, ok := i.Flow(b.FlowID); ok {
 			return f, nil
 		}
-		if !known {
+		if !near {
 			return nil, errNoPhone
 		}
 		return i.Dial(ctx, contact)
@@ -96,7 +98,9 @@ func (x *Exchange) phoneInterface(b *store.Binding) *transport.Interface {
 // phoneTLS is how we call a phone that listens for TLS itself. Phones have no certificates that anybody could check; what
 // proves the phone is that it registered from there.
 func phoneTLS(netip.AddrPort) *tls.Config {
-	return transport.ClientTLS(&tls.Config{InsecureSkipVerify: true}) //nolint:gosec // see above
+	c := transport.ClientTLS(nil)
+	c.InsecureSkipVerify = true //nolint:gosec // see above
+	return c
 }
 
 // passed are the header fields that pass between two legs inside, beside those that the engine makes itself.

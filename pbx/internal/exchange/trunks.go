@@ -44,6 +44,9 @@ func (x *Exchange) trunkAuth(t Trunk) func(*sip.Request, *sip.Response) (sip.Hea
 		if err != nil {
 			return nil, fmt.Errorf("password of trunk %s: %w", t.Name, err)
 		}
+		if s[trunkPassword] == "" {
+			return nil, fmt.Errorf("password of trunk %s is empty; store it with pbx trunk passwd %s", t.Name, t.Name)
+		}
 		value, _, err := digest.Answer(sipmsg.Headers(res, name), digest.Password(t.Username, s[trunkPassword]), digest.Asked{
 			Username: t.Username, Realm: t.AuthRealm, Method: string(req.Method), URI: req.Recipient.String(), Body: req.Body(),
 			Cnonce: sipmsg.NewTag(), NC: 1,
