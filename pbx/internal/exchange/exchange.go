@@ -97,6 +97,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, m *telemetry.Metrics
 
 // build makes the rooms, from the ground up: secrets, state, media, calls, sockets.
 func (x *Exchange) build(ctx context.Context) error {
+	if err := Check(&x.cfg); err != nil { // before anything that may have to wait for a Vault server
+		return err
+	}
 	plan, err := loadDialplan(&x.cfg)
 	if err != nil {
 		return err

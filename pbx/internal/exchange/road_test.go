@@ -2,6 +2,8 @@ package exchange
 
 import (
 	"crypto/tls"
+	"io"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -10,6 +12,8 @@ import (
 
 	"brickhouse/shared/digest"
 	"brickhouse/shared/sipmsg"
+	"brickhouse/shared/telemetry"
+	"brickhouse/shared/transaction"
 	"brickhouse/shared/transaction/transactiontest"
 	"brickhouse/shared/transport"
 	"brickhouse/shared/verdict"
@@ -245,15 +249,17 @@ func TestOverload(t *testing.T) {
 
 // TestPanicAside: a fault of ours while a request is served ends that request only.
 func TestPanicAside(t *testing.T) {
-	r := newRig(t, nil)
-	p := r.phone("1001", transport.UDP, 50)
-	good := r.x.registrar
-	r.x.registrar = nil
-	p.Do(p.flow, p.registration(), 500)
-	r.refused(verdict.Internal, 1)
-	r.x.workers.Wait()
-	r.x.registrar = good
-	p.register()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	x := &Exchange{log: log, metrics: NewMetrics(telemetry.NewMetrics("pbx", "test")), workers: transaction.NewWorkers(1, log)}
+	us, far := transactiontest.New(t, "us"), transactiontest.New(t, "far")
+	at := us.Listen(transport.UDP, netip.MustParseAddrPort("127.0.0.1:0"), nil).Local()
+	asked := far.Ask(far.Flow(transport.UDP, at.Addr(), at, nil), transactiontest.NewAsk(sip.INFO, "sip:a@b.c", "sip:a@b.c", "sip:a@b.c"))
+	x.aside(us.Next(sip.INFO), func() { panic("a fault of ours") })
+	asked.Response(500)
+	x.workers.Wait()
+	if n := x.metrics.refused.Counts()[verdict.Internal]; n != 1 {
+		t.Errorf("%d faults", n)
+	}
 }
 
 func TestDialled(t *testing.T) {
