@@ -256,10 +256,12 @@ func Check(cfg *Config) error {
 	_, err := loadDialplan(cfg)
 	errs := []error{err}
 	if cfg.Core.Listen.IsValid() {
-		_, err := cfg.Core.identity().Load(pki.Server)
-		errs = append(errs, err)
-		_, err = pki.Roots(cfg.Core.CA, time.Now())
-		errs = append(errs, err)
+		if _, err := cfg.Core.identity().Load(pki.Server); err != nil {
+			errs = append(errs, fmt.Errorf("core: %w", err))
+		}
+		if _, err := pki.Roots(cfg.Core.CA, time.Now()); err != nil {
+			errs = append(errs, fmt.Errorf("core.ca: %w", err))
+		}
 	}
 	_, err = listen.Certificates("phones", cfg.Phones.Interfaces, cfg.Phones.TLS)
 	return errors.Join(append(errs, err)...)

@@ -41,9 +41,9 @@ const (
 	exchangeHost = 110
 	borderHost   = 103
 
-	phonePort = 5060 // UDP and TCP
-	phoneTLS_ = 5061
-	corePort  = 5070
+	phonePort  = 5060 // UDP and TCP
+	securePort = 5061
+	corePort   = 5070
 )
 
 const plan = `rules:
@@ -149,7 +149,7 @@ func (r *rig) config() Config {
 	c.Domain, c.Aliases, c.State, c.Dialplan = domain, []string{"alias.test"}, r.path("state"), r.path("dialplan.yaml")
 	id := listen.Identity{Certificate: r.path("pbx.crt"), Key: r.path("pbx.key")}
 	c.Core = Core{Listen: r.at(exchangeHost, corePort), Certificate: id.Certificate, Key: id.Key, CA: r.path("ca.crt"), Border: "sbc.test"}
-	c.Phones = Phones{TLS: id, Interfaces: []listen.Interface{on("udp", phonePort), on("tcp", phonePort), on("tls", phoneTLS_)}}
+	c.Phones = Phones{TLS: id, Interfaces: []listen.Interface{on("udp", phonePort), on("tcp", phonePort), on("tls", securePort)}}
 	c.Secrets.File = secret.FileConfig{Path: r.path("secrets"), Key: r.path("secrets.key")}
 	c.Trunks = []Trunk{{Name: "carrier", Domain: "carrier.test", Username: "account"}}
 	c.Media.MinPort, c.Media.MaxPort = 30000, 30999
@@ -205,7 +205,7 @@ func (r *rig) phone(user string, network transport.Network, host int) *phone {
 	p := &phone{Party: transactiontest.New(r.T, "phone "+user), r: r, user: user, password: password}
 	switch network {
 	case transport.TLS:
-		p.flow = p.Flow(network, r.ip(host), r.at(exchangeHost, phoneTLS_), transport.ClientTLS(&tls.Config{RootCAs: r.roots(), ServerName: "pbx.test"}))
+		p.flow = p.Flow(network, r.ip(host), r.at(exchangeHost, securePort), transport.ClientTLS(&tls.Config{RootCAs: r.roots(), ServerName: "pbx.test"}))
 	case transport.UDP: // at a port of its own, to be called at
 		p.flow = p.Listen(network, r.at(host, 5060), nil).FlowTo(r.at(exchangeHost, phonePort))
 	default:

@@ -286,3 +286,27 @@ func TestAnotherAccount(t *testing.T) {
 		t.Errorf("challenges: %q", algs)
 	}
 }
+
+// TestUnreadable counts what is no message of ours, and answers nothing.
+func TestUnreadable(t *testing.T) {
+	r := newRig(t, nil)
+	p := r.phone("1001", transport.UDP, 50)
+	for _, text := range []string{
+		"OPTIONS sip:example.com SIP/2.0\r\nFrom: <sip:a@b>;tag=1\r\nFrom: <sip:a@b>;tag=2\r\n\r\n",
+		"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP x;branch=z9hG4bKx\r\nFrom: <sip:a@b.c>;tag=1\r\nTo: <sip:c@d.e>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n",
+		"OPTIONS  sip:example.com SIP/2.0\r\n\r\n",
+	} {
+		if err := p.flow.Send([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.refused(verdict.StrayResponse, 1)
+	r.eventually("three refusals", func() bool {
+		n := uint64(0)
+		for _, c := range r.x.metrics.refused.Counts() {
+			n += c
+		}
+		return n == 3
+	})
+	p.register()
+}
