@@ -41,22 +41,7 @@ func TestForgedSourcesBanNobody(t *testing.T) {
 		l.DMZ.Port(l.Internet, 5061),
 	}
 	wire := l.Internet.Capture()
-	nonce := p.nonce(t)
-	for i, victim := range victims {
-		mark := fmt.Sprintf("forged%d-", i)
-		for n := range 20 {
-			for _, b := range [][]byte{
-				login("1001", nonce, mark, n, victim), login("nobody", nonce, mark+"n", n, victim), login("1001", "invented", mark+"i", n, victim),
-				[]byte("REGISTER sip:" + Domain + " SIP/2.0\r\nVia: rubbish\r\n\r\n"),
-			} {
-				for _, to := range []netip.AddrPort{p.OutsideUDP(), p.Peer()} {
-					if err := forge(l.Attacker, victim, to, b); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-		}
-	}
+	p.forgeAll(t, victims)
 	// That they were heard is seen by the answers, which went to those whose names were used.
 	answered := regexp.MustCompile(`SIP/2.0 40[013] [^\r]*\r\n(?s:.*)Call-ID: forged0-`)
 	until(t, waits, "an answer to what was forged", func() string {
@@ -76,23 +61,8 @@ func TestForgedSourcesBanNobody(t *testing.T) {
 	p.nobodyBanned(t)
 
 	// They go on: the phone whose very address and port was used, the other one, and the carrier.
-	for _, ph := range []*siptest.Phone{alice, carol} {
-		enrol(t, ph)
-		call, err := ph.Call(bounded(t, waits), "*43")
-		if err != nil {
-			t.Fatalf("%s: %v", ph.Name(), err)
-		}
-		hz := 440.0
-		if ph == carol {
-			hz = 550
-		}
-		if _, err := call.AwaitTone(bounded(t, waits), hz); err != nil {
-			t.Errorf("%s: %v", ph.Name(), err)
-		}
-		if err := call.Hangup(bounded(t, waits)); err != nil {
-			t.Error(err)
-		}
-	}
+	echoed(t, alice, 440)
+	echoed(t, carol, 550)
 	carrier := l.Carrier.SIPp(lab.SIPp{Scenario: "uac", Server: p.Peer(), To: "4930100", Tone: 620, Talk: 2 * time.Second})
 	bob.Answer()
 	bob.Hears(620)
@@ -101,6 +71,43 @@ func TestForgedSourcesBanNobody(t *testing.T) {
 	p.nobodyBanned(t)
 	if s := p.banStats(t); s.dropped() > 0 {
 		t.Errorf("the kernel dropped something: %+v", s)
+	}
+}
+
+// forgeAll sends failed logins and rubbish in the name of each of the victims, to both sides of the border.
+func (p *Product) forgeAll(t *testing.T, victims []netip.AddrPort) {
+	t.Helper()
+	nonce := p.nonce(t)
+	for i, victim := range victims {
+		mark := fmt.Sprintf("forged%d-", i)
+		for n := range 20 {
+			for _, b := range [][]byte{
+				login("1001", nonce, mark, n, victim), login("nobody", nonce, mark+"n", n, victim), login("1001", "invented", mark+"i", n, victim),
+				[]byte("REGISTER sip:" + Domain + " SIP/2.0\r\nVia: rubbish\r\n\r\n"),
+			} {
+				for _, to := range []netip.AddrPort{p.OutsideUDP(), p.Peer()} {
+					if err := forge(p.Lab.Attacker, victim, to, b); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// echoed registers a phone again and lets it hear itself.
+func echoed(t *testing.T, ph *siptest.Phone, hz float64) {
+	t.Helper()
+	enrol(t, ph)
+	call, err := ph.Call(bounded(t, waits), "*43")
+	if err != nil {
+		t.Fatalf("%s: %v", ph.Name(), err)
+	}
+	if _, err := call.AwaitTone(bounded(t, waits), hz); err != nil {
+		t.Errorf("%s: %v", ph.Name(), err)
+	}
+	if err := call.Hangup(bounded(t, waits)); err != nil {
+		t.Error(err)
 	}
 }
 

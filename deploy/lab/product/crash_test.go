@@ -42,15 +42,7 @@ func TestExchangeDies(t *testing.T) {
 	alice.Hears(700)
 	bob.Hears(440)
 
-	// Its record: once, closed, and why. The only one so far.
-	cut := p.records(t)
-	if len(cut) != 1 || cut[0].Caller != "1001" || cut[0].Dialled != "1002" || cut[0].Reason != "system-failure" || cut[0].Answer == "" || cut[0].End == "" {
-		t.Errorf("records after the crash: %+v", cut)
-	}
-	var regs []struct{ Number string }
-	if p.ask(t, &regs, "pbx", "registration", "list"); len(regs) != 5 {
-		t.Errorf("registrations after the crash: %+v", regs)
-	}
+	cut := p.survived(t)
 
 	// A phone inside can be called at once, a remote one as soon as the border has found the exchange again, which it does by itself.
 	dave.Call("1005")
@@ -76,14 +68,40 @@ func TestExchangeDies(t *testing.T) {
 	bob.Hears(880)
 	bob.Hangup()
 	dave.WaitClosed()
+	p.answeredThrice(t)
+	p.recordedOnce(t, cut)
+	p.noCallsLeft(t)
+}
+
+// survived wants what the exchange must know after it was killed: the record of the call that was cut, and the registrations.
+func (p *Product) survived(t *testing.T) []record {
+	t.Helper()
+	// Its record: once, closed, and why. The only one so far.
+	cut := p.records(t)
+	if len(cut) != 1 || cut[0].Caller != "1001" || cut[0].Dialled != "1002" || cut[0].Reason != "system-failure" || cut[0].Answer == "" || cut[0].End == "" {
+		t.Errorf("records after the crash: %+v", cut)
+	}
+	var regs []struct{ Number string }
+	if p.ask(t, &regs, "pbx", "registration", "list"); len(regs) != 5 {
+		t.Errorf("registrations after the crash: %+v", regs)
+	}
+	return cut
+}
+
+// answeredThrice waits for the records of the calls after the crash.
+func (p *Product) answeredThrice(t *testing.T) {
+	t.Helper()
 	until(t, waits, "the records of the calls since", func() string {
 		if r := p.recorded(t, "1004"); len(r) != 3 || slices.ContainsFunc(r, func(r record) bool { return r.Disposition != "answered" }) {
 			return fmt.Sprintf("%+v", r)
 		}
 		return ""
 	})
+}
 
-	// A second start brings no second record.
+// recordedOnce kills the exchange once more: there is no second record of the call that was cut.
+func (p *Product) recordedOnce(t *testing.T, cut []record) {
+	t.Helper()
 	p.Exchange.Kill()
 	p.Exchange.Start()
 	if r := p.recorded(t, "1001"); len(r) != 1 || r[0] != cut[0] {
@@ -92,7 +110,6 @@ func TestExchangeDies(t *testing.T) {
 	if all := p.records(t); len(all) != 4 {
 		t.Errorf("%d records of four calls: %+v", len(all), all)
 	}
-	p.noCallsLeft(t)
 }
 
 // The exchange dies while a phone rings: that attempt has its record, too.

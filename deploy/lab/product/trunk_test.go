@@ -83,12 +83,19 @@ func TestTrunk(t *testing.T) {
 	p.noCallsLeft(t)
 	p.trunkRecords(t)
 
+	p.discreet(internet, core, voice)
+	p.keptNowhere(t, trunkPassword)
+}
+
+// discreet wants that nothing of the inside is seen outside, that no password is on any wire, and that border and exchange sent
+// packets only to those who are in their configuration.
+func (p *Product) discreet(internet, core, voice *lab.Capture) {
+	l := p.Lab
 	inside := slices.Concat(l.Exchange.Addrs(), l.Desk.Addrs(), []netip.Addr{l.DMZ.Addr(l.Core), l.DMZ.Addr6(l.Core)})
 	internet.HoldsNoHost(inside...)
 	internet.HoldsNo("Brickhouse-", "baresip", trunkPassword, "guess")
 	core.HoldsNo(trunkPassword)
 	voice.HoldsNo(trunkPassword)
-	p.keptNowhere(t, trunkPassword)
 	outside := slices.Concat(l.Remote.Addrs(), l.Carrier.Addrs(), l.DMZ.AddrsOn(l.Internet))
 	internet.OnlyHosts(outside...)
 	core.OnlyHosts(slices.Concat(l.DMZ.AddrsOn(l.Core), l.Exchange.AddrsOn(l.Core), l.Desk.Addrs())...)
