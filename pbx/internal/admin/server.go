@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"regexp"
+	"slices"
 	"time"
 
 	"brickhouse/pbx/internal/store"
@@ -63,9 +64,10 @@ type registration struct {
 // What an extension's number, name and password may be. A password that a person chose is the weakest point of an
 // exchange, so short ones are refused.
 var (
-	numberForm  = regexp.MustCompile(`^[A-Za-z0-9._+-]{1,32}$`)
+	numberForm  = regexp.MustCompile(`^[A-Za-z0-9+][A-Za-z0-9._+-]{0,31}$`)
 	nameForm    = regexp.MustCompile(`^[^\x00-\x1f\x7f"\\]{0,64}$`)
-	minPassword = 12 // characters
+	minPassword = 12  // characters
+	maxPassword = 128 // of a trunk's too, which the carrier chose
 )
 
 // Routes adds the exchange's routes to a server.
@@ -76,14 +78,14 @@ func Routes(s *control.Server, x Exchange, now func() time.Time) {
 		number := r.PathValue("number")
 		was, err := x.DeleteExtension(r.Context(), number)
 		if err == nil && !was {
-			err = control.Errorf(http.StatusNotFound, "no extension %q; pbx extension list shows those there are", number)
+			err = unknown(number)
 		}
 		return nil, err
 	})
 	s.Handle("PUT /extensions/{number}/password", func(r *http.Request) (any, error) {
 		number := r.PathValue("number")
 		if _, ok := x.Store().Extension(number); !ok {
-			return nil, control.Errorf(http.StatusNotFound, "no extension %q; pbx extension list shows those there are", number)
+			return nil, unknown(number)
 		}
 		password, err := readPassword(r)
 		if err != nil {
@@ -101,10 +103,17 @@ func Routes(s *control.Server, x Exchange, now func() time.Time) {
 		if err := control.Decode(r, &req); err != nil {
 			return nil, err
 		}
+		if req.Password == "" || len(req.Password) > maxPassword {
+			return nil, control.Errorf(http.StatusBadRequest, "the password must have 1 to %d characters", maxPassword)
+		}
 		return nil, x.SetTrunkPassword(r.Context(), name, req.Password)
 	})
 	s.Handle("GET /registrations", func(*http.Request) (any, error) { return registrations(x, now()), nil })
 	calladmin.Routes(s, x)
+}
+
+func unknown(number string) error {
+	return control.Errorf(http.StatusNotFound, "no extension %q; pbx extension list shows those there are", number)
 }
 
 func extensions(x Exchange, now time.Time) []extension {
@@ -148,7 +157,7 @@ func addExtension(r *http.Request, x Exchange) error {
 // CheckExtension says what is wrong with a new extension.
 func CheckExtension(number, name, password string) error {
 	if !numberForm.MatchString(number) {
-		return control.Errorf(http.StatusBadRequest, "%q is no extension: letters, digits and . _ + - only, at most 32", number)
+		return control.Errorf(http.StatusBadRequest, "%q is no extension: a letter, digit or +, then letters, digits and . _ + - only, at most 32", number)
 	}
 	if !nameForm.MatchString(name) {
 		return control.Errorf(http.StatusBadRequest, "the name may have at most 64 characters, no quotes and no backslash")
@@ -157,8 +166,8 @@ func CheckExtension(number, name, password string) error {
 }
 
 func checkPassword(password string) error {
-	if len(password) < minPassword || len(password) > 128 {
-		return control.Errorf(http.StatusBadRequest, "the password must have %d to 128 characters; without one, a strong one is made", minPassword)
+	if len(password) < minPassword || len(password) > maxPassword {
+		return control.Errorf(http.StatusBadRequest, "the password must have %d to %d characters; without one, a strong one is made", minPassword, maxPassword)
 	}
 	return nil
 }
@@ -168,18 +177,25 @@ func setDigest(r *http.Request, x Exchange) error {
 	if err := control.Decode(r, &req); err != nil {
 		return err
 	}
+	number := r.PathValue("number")
+	if _, ok := x.Store().Extension(number); !ok {
+		return unknown(number)
+	}
 	var order []digest.Algorithm
 	for _, name := range req.Algorithms {
 		a, err := digest.ParseAlgorithm(name)
 		if err != nil || name == "" {
 			return control.Errorf(http.StatusBadRequest, "%q is no digest algorithm; use sha-256 or md5", name)
 		}
+		if slices.Contains(order, a) {
+			return control.Errorf(http.StatusBadRequest, "%s stands twice", a)
+		}
 		order = append(order, a)
 	}
 	if len(order) == 0 {
 		return control.Errorf(http.StatusBadRequest, "name at least one algorithm: sha-256 or md5")
 	}
-	if err := x.SetDigest(r.Context(), r.PathValue("number"), order); err != nil {
+	if err := x.SetDigest(r.Context(), number, order); err != nil {
 		return control.Errorf(http.StatusConflict, "%v", err)
 	}
 	return nil

@@ -36,7 +36,11 @@ func Routes(s *control.Server, b Border) {
 	s.Handle("GET /bans/why", func(r *http.Request) (any, error) { return why(r, b) })
 	s.Handle("GET /bans/stats", func(*http.Request) (any, error) { return b.Guard().Stats() })
 	s.Stream("GET /bans/watch", func(r *http.Request, send func(any) error) error {
-		for ev := range b.Guard().Watch(r.Context()) {
+		events := b.Guard().Watch(r.Context())
+		if err := control.Ready(r); err != nil {
+			return err
+		}
+		for ev := range events {
 			if err := send(ev); err != nil {
 				return err
 			}
