@@ -106,7 +106,9 @@ func banWhy(a *command.Admin) *cobra.Command {
 // explain writes what the guard knows, for a person.
 func explain(e guard.Explanation) string {
 	var b strings.Builder
-	line := func(format string, args ...any) { b.WriteString(control.Clean(fmt.Sprintf(format, args...)) + "\n") }
+	line := func(format string, args ...any) {
+		b.WriteString(control.Clean(strings.TrimRight(fmt.Sprintf(format, args...), " ")) + "\n")
+	}
 	line("%s: %s", e.Addr, e.Outcome)
 	if e.Allowed != "" {
 		line("  never banned: %s", e.Allowed)
