@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"brickhouse/shared/command"
+	"brickhouse/shared/listen"
 	"brickhouse/shared/pki"
 )
 
@@ -44,8 +46,25 @@ func (s Site) BorderPort() int { return s.Base + 1 }  // TLS: remote phones, at 
 func (s Site) CorePort() int   { return s.Base + 10 } // TLS: the border, at the exchange
 func (s Site) TrunkPort() int  { return s.Base + 20 } // UDP: carriers, at the border
 
+// At is a port of an address.
+func (s Site) At(addr netip.Addr, port int) netip.AddrPort {
+	return netip.AddrPortFrom(addr, uint16(port))
+}
+
 // Path returns the path of a file of the site.
 func (s Site) Path(name string) string { return filepath.Join(s.Dir, name) }
+
+// File is Path as it stands in a YAML file.
+func (s Site) File(name string) string { return strconv.Quote(s.Path(name)) }
+
+// Everywhere are the addresses to listen on to be reached from anywhere.
+func (s Site) Everywhere() []netip.Addr {
+	out := []netip.Addr{netip.IPv4Unspecified()}
+	if s.Address.Is6() {
+		out = append(out, netip.IPv6Unspecified())
+	}
+	return out
+}
 
 // Aliases are the names and addresses, besides the domain, that phones may use for it.
 func (s Site) Aliases() []string {
@@ -79,10 +98,11 @@ func Command(short string, write func(c *cobra.Command, s Site) error) *cobra.Co
 func newSite(dir, domain, address string, base int) (Site, error) {
 	s := Site{Domain: domain, Base: base}
 	var err error
-	if s.Address, err = netip.ParseAddr(address); err != nil {
-		return s, fmt.Errorf("--address: %q is no address; give one of this machine", address)
+	if s.Address, err = netip.ParseAddr(address); err != nil || s.Address.IsUnspecified() || s.Address.IsMulticast() || s.Address.Zone() != "" {
+		return s, fmt.Errorf("--address: %q is no address of a machine; give one of this machine", address)
 	}
-	if domain == "" || strings.ContainsAny(domain, " \t\"'\\<>@:;/{}#") {
+	s.Address = s.Address.Unmap()
+	if !listen.IsHost(domain) {
 		return s, fmt.Errorf("--domain: %q is no host name", domain)
 	}
 	if base < 1024 || base > 65000 {
