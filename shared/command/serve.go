@@ -31,7 +31,7 @@ type Core interface {
 	Close()
 }
 
-// Serve runs a service until a signal or a failure: log, admin socket, core, metrics, in this order, and back. The admin
+// Serve runs a service until a signal or a failure: log, admin socket, metrics, core, in this order, and back. The admin
 // socket comes first, so that a second instance ends before it touches anything. reload is called on SIGHUP, after
 // everything runs.
 func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core Core, log *slog.Logger) error) error {
@@ -56,6 +56,21 @@ func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core
 			Stop:  admin.Close,
 		},
 		lifecycle.Component{
+			Name: "metrics",
+			Start: func(context.Context) error {
+				if s.Metrics.Listen != (netip.AddrPort{}) {
+					scrape, err = metrics.Listen(s.Metrics.Listen, log)
+				}
+				return err
+			},
+			Stop: func(ctx context.Context) error {
+				if scrape == nil {
+					return nil
+				}
+				return scrape.Close(ctx)
+			},
+		},
+		lifecycle.Component{
 			Name: s.Name, StartDeadline: startDeadline,
 			Start: func(ctx context.Context) error {
 				if core, err = s.Build(ctx, log, metrics, admin); err != nil {
@@ -75,21 +90,6 @@ func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core
 				return sampler.Flush(ctx, true)
 			},
 			Reload: func(ctx context.Context) error { return reload(ctx, core, log) },
-		},
-		lifecycle.Component{
-			Name: "metrics",
-			Start: func(context.Context) error {
-				if s.Metrics.Listen != (netip.AddrPort{}) {
-					scrape, err = metrics.Listen(s.Metrics.Listen, log)
-				}
-				return err
-			},
-			Stop: func(ctx context.Context) error {
-				if scrape == nil {
-					return nil
-				}
-				return scrape.Close(ctx)
-			},
 		},
 	)
 	signals, giveBack := lifecycle.Signals()

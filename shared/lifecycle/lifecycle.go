@@ -91,15 +91,14 @@ func (r *Runner) Run(ctx context.Context, signals <-chan os.Signal) error {
 	go r.watch(ctx, force, signals, stop, forceNow, reload)
 
 	started, err := r.start(ctx, force)
-	if err == nil {
+	if err == nil { // otherwise nothing ran, and the caller says why
 		r.tell(r.notify.Ready())
 		r.log.Info("running", "parts", started)
-		err = r.wait(ctx, reload)
-	}
-	if err != nil {
-		r.log.Error("stopping", "err", err)
-	} else {
-		r.log.Info("stopping")
+		if err = r.wait(ctx, reload); err != nil {
+			r.log.Error("stopping", "err", err)
+		} else {
+			r.log.Info("stopping")
+		}
 	}
 	r.tell(r.notify.Stopping())
 	stop(errAsked)

@@ -32,10 +32,15 @@ func (i *Interface) bindTCP() error {
 
 // bindError says who has the address, if that can be told.
 func (i *Interface) bindError(at netip.AddrPort, err error) error {
-	if errors.Is(err, unix.EADDRINUSE) {
-		if who := holder(i.cfg.Network, at); who != "" {
-			return fmt.Errorf("interface %q: listening on %s %s: held by %s: %w", i.cfg.Name, i.cfg.Network, at, who, err)
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		who := holder(i.cfg.Network, at)
+		if who == "" {
+			who = "another program"
 		}
+		return fmt.Errorf("interface %q: listening on %s %s: held by %s; stop that one, or choose another port: %w", i.cfg.Name, i.cfg.Network, at, who, err)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("interface %q: listening on %s %s: this machine has no such address; name one that it has: %w", i.cfg.Name, i.cfg.Network, at, err)
 	}
 	return fmt.Errorf("interface %q: listening on %s %s: %w", i.cfg.Name, i.cfg.Network, at, err)
 }

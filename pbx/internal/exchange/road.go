@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -99,7 +100,11 @@ func (sd *side) Unparsed(f *transport.Flow, _ []byte, v verdict.Verdict) {
 // Dropped counts what never became a message or a connection.
 func (sd *side) Dropped(_ *transport.Interface, remote netip.AddrPort, why verdict.Reason, _ []byte) {
 	sd.x.metrics.refused.Inc(why)
-	sd.x.log.Debug("dropped", "remote", remote.String(), "reason", why)
+	level := slog.LevelDebug
+	if sd.core { // nobody but the border belongs there: more often than not it has the wrong certificate
+		level = slog.LevelWarn
+	}
+	sd.x.log.Log(context.Background(), level, "dropped", "remote", remote.String(), "reason", why)
 }
 
 // Closed takes the news that a connection ended.

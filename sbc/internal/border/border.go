@@ -76,7 +76,7 @@ type trunkTable struct {
 	sources *admission.Table
 }
 
-// New makes a border from its configuration: it opens the guard, reads certificates and binds every socket. An error
+// New makes a border from its configuration: it reads certificates, binds every socket and opens the guard. An error
 // names the key or address at fault, and nothing is left open.
 func New(cfg Config, log *slog.Logger, m *telemetry.Metrics) (*Border, error) {
 	b := &Border{
@@ -97,7 +97,8 @@ func New(cfg Config, log *slog.Logger, m *telemetry.Metrics) (*Border, error) {
 	return b, nil
 }
 
-// build makes the rooms, from the ground up: secrets, guard, media, calls, sockets.
+// build makes the rooms, from the ground up: what is in files, media, calls, sockets. The guard comes last: it is what
+// stays in the kernel.
 func (b *Border) build() error {
 	cfg := b.cfg
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
@@ -112,10 +113,6 @@ func (b *Border) build() error {
 		return err
 	}
 	b.trunks.Store(trunks)
-	b.guard, err = guard.Open(cfg.Guard, guard.Options{Dir: filepath.Join(cfg.State, "guard"), Log: b.log, Allow: b.neverBanned()})
-	if err != nil {
-		return fmt.Errorf("opening the guard: %w", err)
-	}
 	if b.anchor, err = anchor.New(cfg.Media, b.log); err != nil {
 		return fmt.Errorf("media: %w", err)
 	}
@@ -133,7 +130,14 @@ func (b *Border) build() error {
 	if err := b.listen(b.realms[access], cfg.Access.Interfaces, cfg.Access.TLS); err != nil {
 		return err
 	}
-	return b.listen(b.realms[peer], cfg.Peer.Interfaces, cfg.Peer.TLS)
+	if err := b.listen(b.realms[peer], cfg.Peer.Interfaces, cfg.Peer.TLS); err != nil {
+		return err
+	}
+	b.guard, err = guard.Open(cfg.Guard, guard.Options{Dir: filepath.Join(cfg.State, "guard"), Log: b.log, Allow: b.neverBanned()})
+	if err != nil {
+		return fmt.Errorf("opening the guard: %w", err)
+	}
+	return nil
 }
 
 // listen binds the sockets of a realm.
