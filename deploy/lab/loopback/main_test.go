@@ -47,6 +47,7 @@ func run(m *testing.M) int {
 		}
 	}
 	binDir = dir
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // a second at each end of a program is long
 	return m.Run()
 }
 
