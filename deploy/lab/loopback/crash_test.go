@@ -76,7 +76,9 @@ func TestExchangeCrash(t *testing.T) {
 					t.Errorf("hanging up what is left: %v", err)
 				}
 			}
-			s.awaitMetric("sbc", "calls", "", 0)
+			// The border told the exchange "200" and it died before its ACK: such a leg waits 64·T1 before its BYE
+			// (RFC 3261 §13.3.1.4).
+			s.awaitMetricFor(patience+64*500*time.Millisecond, "sbc", "calls", "", 0)
 		})
 	}
 }

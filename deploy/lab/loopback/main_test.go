@@ -78,14 +78,20 @@ func within(t testing.TB, d time.Duration) context.Context {
 // eventually polls until cond returns "", which says what is still missing.
 func eventually(t testing.TB, what string, cond func() string) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	eventuallyFor(t, patience, what, cond)
+}
+
+// eventuallyFor is eventually with another deadline.
+func eventuallyFor(t testing.TB, limit time.Duration, what string, cond func() string) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
 	for {
 		missing := cond()
 		if missing == "" {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %s for %s: %s", patience, what, missing)
+			t.Fatalf("waited %s for %s: %s", limit, what, missing)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // metric reads one sample of /metrics: of a name without the program's prefix, and a reason or "".
@@ -67,7 +68,13 @@ var refusedLine = regexp.MustCompile(`(?m)^brickhouse_\w+_refused_total\{reason=
 // awaitMetric waits until a sample has a value.
 func (s *site) awaitMetric(program, name, reason string, want float64) {
 	s.t.Helper()
-	eventually(s.t, program+" "+name+" "+reason, func() string {
+	s.awaitMetricFor(patience, program, name, reason, want)
+}
+
+// awaitMetricFor is awaitMetric with another deadline.
+func (s *site) awaitMetricFor(limit time.Duration, program, name, reason string, want float64) {
+	s.t.Helper()
+	eventuallyFor(s.t, limit, program+" "+name+" "+reason, func() string {
 		if got := s.metric(program, name, reason); got != want {
 			return fmt.Sprintf("it is %v, not %v", got, want)
 		}
