@@ -17,7 +17,6 @@ func trunked(t *testing.T, transport string) *site {
 	s := newSite(t, nil)
 	s.opt.Username = trunkUser
 	s.opt.Trunk = fmt.Sprintf(`    - name: carrier
-      domain: %[1]s
       gateways:
         - {address: "%[1]s:17080", transport: %[3]s, priority: 1}
         - {address: "%[2]s:17080", transport: %[3]s, priority: 2}

@@ -59,7 +59,7 @@ type Media struct {
 // Trunk is a carrier.
 type Trunk struct {
 	Name      string `yaml:"name" doc:"Name of the trunk, the same as in the border's configuration."`
-	Domain    string `yaml:"domain" doc:"Host part of the addresses that the carrier gets, the same as in the border's configuration."`
+	Domain    string `yaml:"domain" doc:"Host part of the addresses that the carrier gets."`
 	Username  string `yaml:"username" doc:"Answers the carrier's challenges; the password is in the secret store under trunk/NAME (pbx trunk passwd NAME)."`
 	AuthRealm string `yaml:"auth_realm" doc:"The only digest realm that gets an answer. Empty: whichever the carrier names."`
 	FromUser  string `yaml:"from_user" doc:"User part of From. Empty: the caller's number."`

@@ -216,7 +216,7 @@ func compileTrunks(list []Trunk) (*trunkTable, error) {
 	t := &trunkTable{byName: map[string]*route.Trunk{}}
 	sources := map[string][]netip.Prefix{}
 	for _, conf := range list {
-		trunk := &route.Trunk{Name: conf.Name, Domain: conf.Domain}
+		trunk := &route.Trunk{Name: conf.Name}
 		sources[conf.Name] = conf.Sources
 		for _, g := range conf.Gateways {
 			gw, err := route.ParseGateway(g.Address, g.Transport)
@@ -228,9 +228,6 @@ func compileTrunks(list []Trunk) (*trunkTable, error) {
 			if a, err := netip.ParseAddr(gw.Host); err == nil { // a gateway may call us, too
 				sources[conf.Name] = append(sources[conf.Name], single(a))
 			}
-		}
-		if trunk.Domain == "" {
-			trunk.Domain = trunk.Gateways[0].Host
 		}
 		t.byName[conf.Name] = trunk
 	}

@@ -58,7 +58,6 @@ type Peer struct {
 // Trunk is one carrier.
 type Trunk struct {
 	Name     string         `yaml:"name" doc:"Name of the trunk, the same as in the exchange's configuration."`
-	Domain   string         `yaml:"domain" doc:"Host part of the addresses that the carrier gets. Empty: the host of its first gateway."`
 	Gateways []Gateway      `yaml:"gateways" doc:"Where calls to the carrier go."`
 	Sources  []netip.Prefix `yaml:"sources" doc:"Networks that the carrier's calls come from. They are never banned."`
 }
@@ -155,9 +154,6 @@ func (p *Peer) trunks() []conffile.Fault {
 			fs = append(fs, conffile.Bad(key+".name", fmt.Sprintf("%q stands twice", t.Name), "give each trunk a name of its own"))
 		}
 		seen[t.Name] = true
-		if t.Domain != "" && !listen.IsHost(t.Domain) {
-			fs = append(fs, conffile.Bad(key+".domain", fmt.Sprintf("%q is no host name", t.Domain), "give the host part alone"))
-		}
 		if len(t.Gateways) == 0 {
 			fs = append(fs, conffile.Bad(key+".gateways", "is empty", "name at least one"))
 		}

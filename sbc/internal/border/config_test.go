@@ -36,7 +36,6 @@ peer:
     - {transport: udp, listen: "192.0.2.1:5080"}
   trunks:
     - name: carrier
-      domain: carrier.example
       gateways:
         - {address: "198.51.100.1", transport: udp}
       sources: [198.51.100.0/24]
@@ -87,26 +86,25 @@ func TestFaults(t *testing.T) {
 		"unknown srtp":       {"  tls: {certificate: a.crt", "  srtp: maybe\n  tls: {certificate: a.crt", "f:8: access.srtp: \"maybe\" is not known here; use one of require, allow, never"},
 		"port twice":         {`udp, listen: "192.0.2.1:5080"`, `tcp, listen: "192.0.2.1:5061"`, "f:11: peer.interfaces[0].listen: is also access.interfaces[0]"},
 		"trunk's name":       {"name: carrier", "name: a b", `f:13: peer.trunks[0].name: "a b" is no name`},
-		"trunk twice":        {"name: other", "name: carrier", `f:18: peer.trunks[1].name: "carrier" stands twice`},
-		"trunk's domain":     {"domain: carrier.example", "domain: a/b", "f:14: peer.trunks[0].domain: \"a/b\" is no host name"},
-		"no gateway":         {`[{address: "198.51.101.1"}]`, "[]", "f:19: peer.trunks[1].gateways: is empty"},
-		"gateway":            {`"198.51.100.1", transport`, `"a b", transport`, "f:16: peer.trunks[0].gateways[0].address: \"a b\" is neither"},
-		"gateway's way":      {`"198.51.100.1", transport: udp`, `"198.51.100.1", transport: tls`, "f:16: peer.trunks[0].gateways[0].transport: the peer side has no tls"},
-		"named, no sources":  {"198.51.101.1", "gw.example", "f:18: peer.trunks[1].sources: is missing"},
-		"bad source":         {"198.51.100.0/24", "198.51.100.0/99", "f:17: peer.trunks[0].sources[0]"},
-		"exchange":           {`"192.0.2.10:5070"`, "192.0.2.10", `f:21: core.exchange: "192.0.2.10" is no address:port`},
-		"exchange's name":    {"pbx.example", `"a b"`, "f:22: core.server_name: "},
-		"no core key":        {"  key: c.key\n", "", "f:20: core.key: is missing"},
-		"no core cert":       {"  certificate: c.crt\n", "", "f:20: core.certificate: is missing"},
-		"no authority":       {"  ca: ca.crt\n", "", "f:20: core.ca: is missing"},
-		"media ports":        {"max_port: 20999", "max_port: 20000", "f:26: media: min_port and max_port"},
-		"guard":              {"hold: 30s", "hold: 1h", "f:27: guard.hold: "},
-		"calls":              {"calls: 10", "calls: 0", "f:28: limits.calls: must be above 0"},
-		"bindings":           {"bindings: 10", "bindings: -1", "f:28: limits.bindings: must be above 0"},
-		"connections":        {"connections: 10", "connections: 0", "f:28: limits.connections: must be above 0"},
-		"per source":         {"per_source: 2", "per_source: 0", "f:28: limits.per_source: must be above 0"},
-		"ring":               {"ring: 1m", "ring: 0s", "f:28: limits.ring: must be at least 1s"},
-		"unknown key":        {"ring: 1m", "rings: 1m", "f:28: limits.rings: "},
+		"trunk twice":        {"name: other", "name: carrier", `f:17: peer.trunks[1].name: "carrier" stands twice`},
+		"no gateway":         {`[{address: "198.51.101.1"}]`, "[]", "f:18: peer.trunks[1].gateways: is empty"},
+		"gateway":            {`"198.51.100.1", transport`, `"a b", transport`, "f:15: peer.trunks[0].gateways[0].address: \"a b\" is neither"},
+		"gateway's way":      {`"198.51.100.1", transport: udp`, `"198.51.100.1", transport: tls`, "f:15: peer.trunks[0].gateways[0].transport: the peer side has no tls"},
+		"named, no sources":  {"198.51.101.1", "gw.example", "f:17: peer.trunks[1].sources: is missing"},
+		"bad source":         {"198.51.100.0/24", "198.51.100.0/99", "f:16: peer.trunks[0].sources[0]"},
+		"exchange":           {`"192.0.2.10:5070"`, "192.0.2.10", `f:20: core.exchange: "192.0.2.10" is no address:port`},
+		"exchange's name":    {"pbx.example", `"a b"`, "f:21: core.server_name: "},
+		"no core key":        {"  key: c.key\n", "", "f:19: core.key: is missing"},
+		"no core cert":       {"  certificate: c.crt\n", "", "f:19: core.certificate: is missing"},
+		"no authority":       {"  ca: ca.crt\n", "", "f:19: core.ca: is missing"},
+		"media ports":        {"max_port: 20999", "max_port: 20000", "f:25: media: min_port and max_port"},
+		"guard":              {"hold: 30s", "hold: 1h", "f:26: guard.hold: "},
+		"calls":              {"calls: 10", "calls: 0", "f:27: limits.calls: must be above 0"},
+		"bindings":           {"bindings: 10", "bindings: -1", "f:27: limits.bindings: must be above 0"},
+		"connections":        {"connections: 10", "connections: 0", "f:27: limits.connections: must be above 0"},
+		"per source":         {"per_source: 2", "per_source: 0", "f:27: limits.per_source: must be above 0"},
+		"ring":               {"ring: 1m", "ring: 0s", "f:27: limits.ring: must be at least 1s"},
+		"unknown key":        {"ring: 1m", "rings: 1m", "f:27: limits.rings: "},
 		"listens nowhere":    {"access:\n  interfaces:\n    - {transport: tls, listen: \"192.0.2.1:5061\"}\n  tls: {certificate: a.crt, key: a.key}\npeer:\n  interfaces:\n    - {transport: udp, listen: \"192.0.2.1:5080\"}\n", "peer:\n", "access.interfaces: neither access nor peer listens anywhere"},
 		"trunks, no way out": {"  interfaces:\n    - {transport: udp, listen: \"192.0.2.1:5080\"}\n", "", "f:9: peer.interfaces: there are trunks but no interface"},
 	} {

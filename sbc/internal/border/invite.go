@@ -16,6 +16,7 @@ import (
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/corelink"
 	"brickhouse/shared/dialog"
+	"brickhouse/shared/listen"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/transaction"
 	"brickhouse/shared/transport"
@@ -95,7 +96,7 @@ func (b *Border) inviteOut(s *transaction.Server) verdict.Verdict {
 func (b *Border) inviteTrunk(s *transaction.Server, name, trace string) verdict.Verdict {
 	req := s.Request()
 	number, err := topology.User(req.Recipient)
-	if err != nil {
+	if err != nil || !listen.IsHost(req.Recipient.Host) {
 		return verdict.Rejected(sip.StatusAddressIncomplete, verdict.BadURI)
 	}
 	trunk, ok := b.trunks.Load().byName[name]
@@ -141,7 +142,7 @@ func (b *Border) callTrunk(s *transaction.Server, trunk *route.Trunk, number, tr
 			side.Local = out.AddrTo(h.Addr).Unmap()
 		}
 		side.SecureHop = side.SecureHop && h.Gateway.Network == "tls" // keys go to none if one of them is not secure
-		plan.Groups = append(plan.Groups, []b2bua.Target{b.hop(trunk, h, out, number, caller)})
+		plan.Groups = append(plan.Groups, []b2bua.Target{b.hop(trunk, h, out, topology.Address(number, req.Recipient.Host), caller)})
 	}
 	if len(plan.Groups) == 0 {
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.TrunkFailed)
@@ -149,11 +150,12 @@ func (b *Border) callTrunk(s *transaction.Server, trunk *route.Trunk, number, tr
 	return b.start(s, plan, b.endpoint(core, s.Flow()), side)
 }
 
-// hop is one gateway's address as a target.
-func (b *Border) hop(t *route.Trunk, h route.Hop, out *transport.Interface, number string, caller dialog.Party) b2bua.Target {
+// hop is one gateway's address as a target. The carrier is called by the address that the exchange names it by: the
+// exchange's answer to a challenge is made for that address (RFC 7616 §3.4.6).
+func (b *Border) hop(t *route.Trunk, h route.Hop, out *transport.Interface, callee sip.Uri, caller dialog.Party) b2bua.Target {
 	return b2bua.Target{
 		Name: t.Name + " " + h.Addr.String(), Policy: b.policies[peer],
-		URI: topology.Address(number, t.Domain), From: caller, To: topology.Callee(number, t.Domain),
+		URI: callee, From: caller, To: dialog.Party{URI: callee},
 		Dial: func(ctx context.Context) (*transport.Flow, error) {
 			switch out.Network() {
 			case transport.UDP:

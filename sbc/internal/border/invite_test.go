@@ -197,7 +197,7 @@ func TestTrunkOut(t *testing.T) {
 	r := newRig(t, nil)
 	first, _ := r.carrier(carrierHost)
 	second, _ := r.carrier(carrierHost + 1)
-	ask := r.callOut("sip:49301@pbx.internal", "sip:49301@pbx.internal", trunkLine("carrier"), "Proxy-Authorization: Digest username=\"u\", realm=\"c\", nonce=\"n\", uri=\"x\", response=\"00000000000000000000000000000000\"")
+	ask := r.callOut("sip:49301@carrier.test", "sip:49301@pbx.internal", trunkLine("carrier"), "Proxy-Authorization: Digest username=\"u\", realm=\"c\", nonce=\"n\", uri=\"x\", response=\"00000000000000000000000000000000\"")
 	ask.From = "<sip:4930555@from.carrier.test>;tag=inside"
 	asked := r.exchange.Ask(r.link, ask)
 	s := first.Next(sip.INVITE)
@@ -385,7 +385,7 @@ func TestCompileTrunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := table.byName["a"]
-	if a.Domain != "gw.test" || a.Gateways[0] != (route.Gateway{Host: "gw.test", Port: 5061, Network: "tls"}) || a.Gateways[1].Priority != 3 {
+	if a.Gateways[0] != (route.Gateway{Host: "gw.test", Port: 5061, Network: "tls"}) || a.Gateways[1].Priority != 3 {
 		t.Errorf("%+v", a)
 	}
 	for addr, want := range map[string]string{"198.51.100.9": "a", "192.0.2.7": "a", "192.0.2.8": ""} {

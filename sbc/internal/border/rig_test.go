@@ -130,7 +130,7 @@ func (r *rig) config() Config {
 	}}
 	c.Peer = Peer{TLS: edge, SRTP: "allow", Interfaces: []listen.Interface{
 		on("udp", peerHost, peerPort), on("tcp", peerHost, peerPort), on("tls", peerHost, peerTLS),
-	}, Trunks: []Trunk{{Name: "carrier", Domain: "carrier.test", Gateways: []Gateway{
+	}, Trunks: []Trunk{{Name: "carrier", Gateways: []Gateway{
 		{Address: r.at(carrierHost+1, 5060).String(), Transport: "udp", Priority: 2},
 		{Address: r.at(carrierHost, 5060).String(), Transport: "udp", Priority: 1},
 	}}}}

@@ -31,7 +31,6 @@ func (g Gateway) Named() bool { return !isAddr(g.Host) }
 // Trunk is a carrier reached by route.
 type Trunk struct {
 	Name     string
-	Domain   string // host part of the URIs that the carrier gets
 	Gateways []Gateway
 }
 
