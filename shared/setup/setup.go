@@ -51,6 +51,19 @@ func (s Site) At(addr netip.Addr, port int) netip.AddrPort {
 	return netip.AddrPortFrom(addr, uint16(port))
 }
 
+// Server is what the certificate of a server that phones talk to must say: the domain, and each address and name under
+// which they may have been told to reach it.
+func (s Site) Server(names ...string) pki.Request {
+	r := pki.Request{
+		DNS: append(names, s.Domain, "localhost"), IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+		Use: pki.Server, Domains: []string{s.Domain},
+	}
+	if !s.Address.IsLoopback() {
+		r.IPs = append(r.IPs, s.Address)
+	}
+	return r
+}
+
 // Path returns the path of a file of the site.
 func (s Site) Path(name string) string { return filepath.Join(s.Dir, name) }
 

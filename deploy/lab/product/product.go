@@ -130,6 +130,9 @@ func (p *Product) Peer() netip.AddrPort { return p.Lab.DMZ.Port(p.Lab.Internet, 
 // Inside is where phones on the voice VLAN reach the exchange, by UDP and TCP.
 func (p *Product) Inside() netip.AddrPort { return p.Lab.Exchange.Port(p.Lab.Voice, 5060) }
 
+// InsideTLS is where they reach it by TLS.
+func (p *Product) InsideTLS() netip.AddrPort { return p.Lab.Exchange.Port(p.Lab.Voice, 5061) }
+
 // CarrierAddr is where calls to the trunk "carrier" go.
 func (p *Product) CarrierAddr() netip.AddrPort { return p.Lab.Carrier.Port(p.Lab.Internet, 5060) }
 
@@ -145,7 +148,7 @@ func (p *Product) write(name, text string) {
 	l := p.Lab
 	data := map[string]any{
 		"Domain": Domain, "Dir": p.Dir, "Options": p.opts,
-		"Outside": p.Outside(), "OutsideUDP": p.OutsideUDP(), "Peer": p.Peer(), "Inside": p.Inside(), "Carrier": p.CarrierAddr(),
+		"Outside": p.Outside(), "OutsideUDP": p.OutsideUDP(), "Peer": p.Peer(), "Inside": p.Inside(), "InsideTLS": p.InsideTLS(), "Carrier": p.CarrierAddr(),
 		"Core": l.Exchange.Port(l.Core, 5070), "BorderInside": l.DMZ.Addr(l.Core), "CarrierHost": l.Carrier.Addr(l.Internet),
 		"Outside6": p.Outside6(), "Level": or(os.Getenv(LevelEnv), "info"),
 		"Voice": l.Voice.Prefix, "XDP": p.xdp(), "Media": p.media(),

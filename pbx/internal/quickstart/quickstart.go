@@ -51,7 +51,7 @@ func write(c *cobra.Command, s setup.Site) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Issue(ca, "pbx", pki.Request{DNS: []string{setup.ExchangeName}, Use: pki.Server}); err != nil {
+	if err := s.Issue(ca, "pbx", s.Server(setup.ExchangeName)); err != nil {
 		return err
 	}
 	if err := s.Write("dialplan.yaml", dialplan, s); err != nil {

@@ -4,7 +4,6 @@ package quickstart
 import (
 	_ "embed"
 	"fmt"
-	"net/netip"
 
 	"github.com/spf13/cobra"
 
@@ -28,11 +27,7 @@ func write(c *cobra.Command, s setup.Site) error {
 	if err != nil {
 		return err
 	}
-	edge := pki.Request{DNS: []string{s.Domain, "localhost"}, IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Use: pki.Server, Domains: []string{s.Domain}}
-	if !s.Address.IsLoopback() {
-		edge.IPs = append(edge.IPs, s.Address)
-	}
-	if err := s.Issue(ca, "sbc", edge); err != nil {
+	if err := s.Issue(ca, "sbc", s.Server()); err != nil {
 		return err
 	}
 	if err := s.Issue(ca, "sbc-core", pki.Request{DNS: []string{setup.BorderName}, Use: pki.Client}); err != nil {
