@@ -407,8 +407,8 @@ func TestLocal(t *testing.T) {
 		hold := asked.Sent.Within(res, sip.INVITE)
 		hold.Body = strings.Replace(offer, "1 1 IN", "1 2 IN", 1) + "a=sendonly\r\n"
 		held := r.caller.Do(r.flow, hold, 200)
-		if !strings.Contains(string(held.Body()), "a=recvonly") {
-			t.Errorf("answer to hold: %q", held.Body())
+		if !strings.Contains(string(held.Body()), "a=recvonly") || mediaLine(held) != mediaLine(res) {
+			t.Errorf("answer to hold: %q, before: %q", held.Body(), res.Body())
 		}
 		r.caller.Ask(r.flow, hold.Within(held, sip.ACK))
 		bad := hold.Within(held, sip.INVITE)
@@ -419,6 +419,13 @@ func TestLocal(t *testing.T) {
 			t.Errorf("record %+v", rec)
 		}
 	}
+}
+
+// mediaLine is the line of a description that has the port.
+func mediaLine(msg sip.Message) string {
+	_, rest, _ := strings.Cut(string(msg.Body()), "m=")
+	line, _, _ := strings.Cut(rest, "\r\n")
+	return line
 }
 
 func TestLocalRefuses(t *testing.T) {

@@ -169,7 +169,7 @@ func TestUnregister(t *testing.T) {
 	token = p.register()
 	asked = p.Ask(p.flow, p.registration())
 	answer("Contact: <sip:" + token + "@192.0.2.1>;expires=0")
-	asked.Response(200)
+	has(t, asked.Response(200), "Contact", "")
 	gone(token)
 
 	token = p.register()
@@ -209,10 +209,11 @@ func TestFlowEnds(t *testing.T) {
 	r.eventually("the binding to go", func() bool { _, ok := r.b.cache.Get(token, r.b.now()); return !ok })
 
 	p.flow = p.connect(transport.TLS, 50)
+	token = p.register()
 	p.Ask(p.flow, p.registration())
 	s := r.exchange.Next(sip.REGISTER)
 	p.flow.Close(verdict.NormalClearing)
-	r.eventually("the connection to end", func() bool { return len(r.b.realms[access].interfaces[0].Flows()) == 0 })
+	r.eventually("the border to know that the connection ended", func() bool { _, ok := r.b.cache.Get(token, r.b.now()); return !ok })
 	r.exchange.Answer(s, 200, "", "Contact: "+s.Request().Contact().Value()+";expires=60")
 	r.settle()
 	if _, ok := r.b.cache.Get(token, r.b.now()); ok {
