@@ -3,6 +3,7 @@ package exchange
 import (
 	"crypto/rand"
 	"path/filepath"
+	"time"
 
 	"brickhouse/pbx/internal/registrar"
 	"brickhouse/shared/digest"
@@ -50,10 +51,15 @@ func algorithms(md5 bool) []digest.Algorithm {
 	return []digest.Algorithm{digest.SHA256}
 }
 
+// durableWait is how long a registration's 200 waits for the disk. No other machine has the row: what is acknowledged and not
+// on disk dies with the process. A phone repeats its REGISTER only after T1, 500 ms.
+const durableWait = 400 * time.Millisecond
+
 // newRegistrar makes what keeps the bindings.
 func (x *Exchange) newRegistrar() (*registrar.Registrar, error) {
 	conf := registrar.DefaultConfig()
 	conf.MinExpires, conf.MaxExpires, conf.DefaultExpires = x.cfg.Limits.MinExpires, x.cfg.Limits.MaxExpires, x.cfg.Limits.MaxExpires
 	conf.MaxContacts, conf.Log = x.cfg.Limits.Contacts, x.log
+	conf.DurableWait = durableWait
 	return registrar.New(conf, x.auth, x.store)
 }

@@ -16,6 +16,10 @@ func NewMetrics(m *telemetry.Metrics) *Metrics {
 func (x *Exchange) gauges(m *telemetry.Metrics) {
 	m.Gauge("calls", "Calls in hand.", func() float64 { return float64(x.engine.Len()) })
 	m.Gauge("bindings", "Registered contacts.", func() float64 { return float64(len(x.store.AllBindings(x.now()))) })
+	m.Gauge("unsaved", "Changes of the state that are not on disk.", func() float64 { return float64(x.store.Unsaved()) })
+	m.Gauge("registrations_early", "Registrations that were answered before they were on disk, since the start.", func() float64 {
+		return float64(x.registrar.EarlyAnswers())
+	})
 	m.Gauge("transactions", "Server and client transactions.", func() float64 {
 		server, client := x.tx.Counts()
 		return float64(server + client)

@@ -138,6 +138,12 @@ func check(what, key string) error {
 	return nil
 }
 
+// Unsaved is how many changes are not on disk yet, or never will be.
+func (s *Store) Unsaved() int {
+	st := s.log.Stats()
+	return st.Waiting + int(st.Failed)
+}
+
 // get returns the row of that primary key.
 func get[T any](db *memdb.MemDB, table, key string) (*T, bool) {
 	return first[T](db.Txn(false), table, key)
