@@ -312,11 +312,7 @@ func TestSlowloris(t *testing.T) {
 	s := open(t, nil)
 	s.extension("1921")
 	dial := func(host int) net.Conn {
-		d := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: s.ip(host).AsSlice()}}
-		c, err := d.Dial("tcp", net.JoinHostPort(s.addr(1), strconv.Itoa(tlsPort)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := s.dial(siptest.Config{Transport: siptest.TCP, Bind: s.ip(host), Server: net.JoinHostPort(s.addr(1), strconv.Itoa(tlsPort))})
 		t.Cleanup(func() { c.Close() })
 		return c
 	}
@@ -353,9 +349,8 @@ func TestSlowloris(t *testing.T) {
 	}
 
 	// More connections than one source may have: the oldest stranger goes, others do not notice.
-	var many []net.Conn
 	for range 40 {
-		many = append(many, dial(82))
+		dial(82)
 	}
 	s.renew(honest)
 	s.renew(s.phone(s.config(remote, "1921")))
@@ -365,7 +360,4 @@ func TestSlowloris(t *testing.T) {
 		}
 		return ""
 	})
-	if n := len(many); n != 40 {
-		t.Errorf("%d connections", n)
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,56 +32,57 @@ func TestExchangeCrash(t *testing.T) {
 			}
 		}},
 	}
-	for i, m := range moments {
+	for _, m := range moments {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			s := open(t, nil)
-			x, y := fmt.Sprint(1001+2*i), fmt.Sprint(1002+2*i)
-			if i > 0 { // the first two are quickstart's
-				s.extension(x, y)
-			} else {
-				x, y = "1901", "1902"
-				s.extension(x, y)
-			}
-			ca, cb := s.config(m.from, x), s.config(m.to, y)
-			cb.Answer = m.answer
-			a, b := s.register(ca), s.register(cb)
-			call := invite(t, a, y)
-			p := &pair{call, incoming(t, b), a, b, toneOf(a), toneOf(b)}
+			s.extension("1901", "1902")
+			b := s.config(m.to, "1902")
+			b.Answer = m.answer
+			p := &pair{pa: s.register(s.config(m.from, "1901")), pb: s.register(b), ha: tones[1901%len(tones)], hb: tones[1902%len(tones)]}
+			p.a = invite(t, p.pa, "1902")
+			p.b = incoming(t, p.pb)
 			m.reach(s, p)
+			s.awaitMetric("pbx", "unsaved", "", 0) // on a disk this busy a 200 may come first
 			s.pbx.kill()
 			s.away(p)
 			s.startExchange()
 			s.awaitLink()
-
-			r := s.recorded(x, 1)
-			if r.Reason != "system-failure" || r.Dialled != y || (r.Answer != "") != (m.code == 200) {
+			if r := s.recorded("1901", 1); r.Reason != "system-failure" || r.Dialled != "1902" || (r.Answer != "") != (m.code == 200) {
 				t.Errorf("call record %+v", r)
 			}
-			if len(s.bound(x)) != 1 || len(s.bound(y)) != 1 {
-				t.Errorf("bindings %+v, %+v", s.bound(x), s.bound(y))
-			}
-			b.SetAnswer(siptest.Answer{})
-			again := connect(t, a, b, y)
-			again.talk(t)
-			again.hangup(t, true)
-			again = connect(t, b, a, x)
-			again.talk(t)
-			again.hangup(t, false)
-			if got := s.records(x); len(got) != 2 || s.recorded(y, 1).Disposition != "answered" {
-				t.Errorf("call records %+v", got)
-			}
-			for _, c := range []*siptest.Call{p.a, p.b} { // what is left of the call that was cut
-				var no *siptest.RefusedError
-				if err := c.Hangup(within(t, patience)); err != nil && !errors.As(err, &no) && !errors.Is(err, siptest.ErrOver) {
-					t.Errorf("hanging up what is left: %v", err)
-				}
-			}
-			// The border told the exchange "200" and it died before its ACK: such a leg waits 64·T1 before its BYE
-			// (RFC 3261 §13.3.1.4).
-			s.awaitMetricFor(patience+64*500*time.Millisecond, "sbc", "calls", "", 0)
+			s.afterwards(p)
 		})
 	}
+}
+
+// afterwards wants both phones to be registered still, and to call each other; and then nothing to be left of the call
+// that was cut.
+func (s *site) afterwards(p *pair) {
+	t := s.t
+	t.Helper()
+	if len(s.bound("1901")) != 1 || len(s.bound("1902")) != 1 {
+		t.Errorf("bindings %+v, %+v", s.bound("1901"), s.bound("1902"))
+	}
+	p.pb.SetAnswer(siptest.Answer{})
+	again := connect(t, p.pa, p.pb, "1902")
+	again.talk(t)
+	again.hangup(t, true)
+	again = connect(t, p.pb, p.pa, "1901")
+	again.talk(t)
+	again.hangup(t, false)
+	if got := s.recorded("1901", 2); got.Disposition != "answered" || s.recorded("1902", 1).Disposition != "answered" {
+		t.Errorf("call records %+v", got)
+	}
+	for _, c := range []*siptest.Call{p.a, p.b} {
+		var no *siptest.RefusedError
+		if err := c.Hangup(within(t, patience)); err != nil && !errors.As(err, &no) && !errors.Is(err, siptest.ErrOver) {
+			t.Errorf("hanging up what is left: %v", err)
+		}
+	}
+	// The border told the exchange "200" and it died before its ACK: such a leg waits 64·T1 before its BYE (RFC 3261
+	// §13.3.1.4).
+	s.awaitMetricFor(patience+64*500*time.Millisecond, "sbc", "calls", "", 0)
 }
 
 // acknowledged waits until the callee has the ACK: before, an INVITE or a 200 may come again and make the call anew.
@@ -152,4 +154,31 @@ func TestBorderCrash(t *testing.T) {
 		return ""
 	})
 	s.awaitMetric("pbx", "calls", "", 0)
+}
+
+// A program that is asked to end hangs up first, on both sides, and writes the records.
+func TestShutdown(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"sbc", "pbx"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t, nil)
+			s.extension("1921", "1922")
+			p := connect(t, s.register(s.config(remote, "1921")), s.register(s.config(insideUDP, "1922")), "1922")
+			p.talk(t)
+			prog := map[string]*program{"sbc": s.border, "pbx": s.pbx}[name]
+			prog.signal(syscall.SIGTERM)
+			await(t, p.a.Done(), "the caller to be hung up")
+			await(t, p.b.Done(), "the callee to be hung up")
+			if p.a.Ended() != siptest.EndBye || p.b.Ended() != siptest.EndBye {
+				t.Errorf("ended with %s and %s", p.a.Ended(), p.b.Ended())
+			}
+			if status := prog.wait(); status != 0 {
+				t.Errorf("status %d", status)
+			}
+			if r := s.recorded("1921", 1); r.Disposition != "answered" || r.Reason == "system-failure" {
+				t.Errorf("call record %+v", r)
+			}
+		})
+	}
 }

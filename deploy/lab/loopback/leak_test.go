@@ -176,14 +176,6 @@ func TestNothingLeaks(t *testing.T) {
 	s := trunked(t, "udp")
 	inside := []string{s.addr(10), s.addr(3), "127.0.0.1", fmt.Sprint(corePort), "Brickhouse-", "InsidePhone", "pbx", "sbc.",
 		"User-Agent", "Server:", trunkSecret}
-	// What either side must not see of the other: addresses, names of calls, and the marker. In the calls that a phone
-	// stuffed itself, it is answered with its own words.
-	check := func(t *testing.T, who string, seen []ladder.Message, other []ladder.Message, own []string, words ...string) {
-		t.Helper()
-		holdsNone(t, who, seen, append(words, names(other)...)...)
-		holdsNone(t, who, without(seen, own...), marker)
-		onlyListed(t, who, without(seen, own...))
-	}
 	scenes := []struct {
 		name     string
 		from, to place
@@ -209,47 +201,59 @@ func TestNothingLeaks(t *testing.T) {
 				} else {
 					words = append(words, "OutsidePhone", "InsidePhone", "TLS")
 				}
-				check(t, side.own.Name(), side.own.Ladder(), side.other.Ladder(), []string{p.a.ID()}, words...)
+				seesNothing(t, side.own.Name(), side.own.Ladder(), side.other.Ladder(), []string{p.a.ID()}, words...)
 				onlyListed(t, side.own.Name(), side.own.Ladder(), "Route", "Record-Route")
 			}
 		})
 	}
-	t.Run("trunk", func(t *testing.T) {
-		t.Parallel()
-		s := s.in(t)
-		gw := s.gateway(60, siptest.UDP, func(c *siptest.CarrierConfig) { c.Challenge = 407 })
-		var own []string
-		for i, at := range []place{insideUDP, remote} {
-			n := fmt.Sprint(1801 + i)
-			c := s.config(at, n)
-			p := s.register(c)
-			out := connect(t, p, gw.Phone, "0123456", stuffed(n)...)
-			out.live(t)
-			in := connect(t, gw.Phone, p, "493012340"+n[3:], stuffed("4989555")...)
-			in.live(t)
-			own = append(own, in.a.ID())
-			words := append(slices.Clone(inside), c.Bind.String(), "OutsidePhone", p.Name()+"@"+domain)
-			check(t, "the carrier", gw.Ladder(), p.Ladder(), own, words...)
-			check(t, n, p.Ladder(), gw.Ladder(), []string{out.a.ID()}, s.addr(60), "CarrierSwitch", "4989555@"+s.addr(60))
+	t.Run("trunk", func(t *testing.T) { leaksToTrunk(t, s.in(t), inside) })
+	t.Run("refusals", func(t *testing.T) { leaksInRefusals(t, s.in(t), inside) })
+}
+
+// leaksToTrunk calls out and in.
+func leaksToTrunk(t *testing.T, s *site, inside []string) {
+	t.Parallel()
+	gw := s.gateway(60, siptest.UDP, func(c *siptest.CarrierConfig) { c.Challenge = 407 })
+	var own []string
+	for i, at := range []place{insideUDP, remote} {
+		n := fmt.Sprint(1801 + i)
+		c := s.config(at, n)
+		p := s.register(c)
+		out := connect(t, p, gw.Phone, "0123456", stuffed(n)...)
+		out.live(t)
+		in := connect(t, gw.Phone, p, "493012340"+n[3:], stuffed("4989555")...)
+		in.live(t)
+		own = append(own, in.a.ID())
+		words := append(slices.Clone(inside), c.Bind.String(), "OutsidePhone", p.Name()+"@"+domain)
+		seesNothing(t, "the carrier", gw.Ladder(), p.Ladder(), own, words...)
+		seesNothing(t, n, p.Ladder(), gw.Ladder(), []string{out.a.ID()}, s.addr(60), "CarrierSwitch", "4989555@"+s.addr(60))
+	}
+}
+
+// leaksInRefusals wants that what failed does not tell either.
+func leaksInRefusals(t *testing.T, s *site, inside []string) {
+	t.Parallel()
+	s.extension("1830", "1831")
+	a, b := s.register(s.config(remote, "1830")), s.register(s.config(insideUDP, "1831"))
+	var own []string
+	for _, code := range []int{486, 404, 500, 603, 302} {
+		b.SetAnswer(siptest.RefuseWith(code))
+		c, err := a.Call(within(t, patience), "1831", stuffed("1830")...)
+		if err == nil {
+			t.Fatal("answered")
 		}
-	})
-	// What failed must not tell either.
-	t.Run("refusals", func(t *testing.T) {
-		t.Parallel()
-		s := s.in(t)
-		s.extension("1830", "1831")
-		a, b := s.register(s.config(remote, "1830")), s.register(s.config(insideUDP, "1831"))
-		var own []string
-		for _, code := range []int{486, 404, 500, 603, 302} {
-			b.SetAnswer(siptest.RefuseWith(code))
-			c, err := a.Call(within(t, patience), "1831", stuffed("1830")...)
-			if err == nil {
-				t.Fatal("answered")
-			}
-			own = append(own, c.ID())
-		}
-		fails(t, a, "7777", 404)
-		check(t, "1830", a.Ladder(), b.Ladder(), own, append(slices.Clone(inside), b.Addr().Addr().String())...)
-		check(t, "1831", b.Ladder(), a.Ladder(), nil, "OutsidePhone")
-	})
+		own = append(own, c.ID())
+	}
+	fails(t, a, "7777", 404)
+	seesNothing(t, "1830", a.Ladder(), b.Ladder(), own, append(slices.Clone(inside), b.Addr().Addr().String())...)
+	seesNothing(t, "1831", b.Ladder(), a.Ladder(), nil, "OutsidePhone")
+}
+
+// seesNothing wants a party to have received none of the words, nothing that the other side's messages are known by, and
+// neither the marker nor an unlisted header. In the calls that it stuffed itself, a phone is answered with its own words.
+func seesNothing(t *testing.T, who string, seen []ladder.Message, other []ladder.Message, own []string, words ...string) {
+	t.Helper()
+	holdsNone(t, who, seen, append(words, names(other)...)...)
+	holdsNone(t, who, without(seen, own...), marker)
+	onlyListed(t, who, without(seen, own...))
 }

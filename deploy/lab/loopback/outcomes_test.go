@@ -28,19 +28,7 @@ func TestOutcomes(t *testing.T) {
 			fails(s.t, a, x[1], 480)
 			s.ended(x[0], 480, "no-answer", "no-answer")
 		}},
-		{"numbers that lead nowhere", func(s *site, x []string) {
-			for i, at := range []place{remote, insideUDP} {
-				p := s.register(s.config(at, x[i]))
-				fails(s.t, p, "7777", 404)
-				s.ended(x[i], 404, "unknown-number", "failed")
-				fails(s.t, p, "1999", 404)
-				fails(s.t, p, "09001234", 403)
-				fails(s.t, p, x[3], 480)
-				if r := s.recorded(x[i], 4); r.Code != 480 || r.Reason != "not-registered" || r.Disposition != "failed" {
-					s.t.Errorf("call record %+v", r)
-				}
-			}
-		}},
+		{"numbers that lead nowhere", nowhere},
 		{"too short a registration", func(s *site, x []string) {
 			for i, at := range []place{remote, insideUDP} {
 				var no *siptest.RefusedError
@@ -55,20 +43,7 @@ func TestOutcomes(t *testing.T) {
 			c.Password = "wrong"
 			fails(s.t, s.phone(c), x[1], 407)
 		}},
-		{"plain RTP over TLS", func(s *site, x []string) {
-			c := s.config(remote, x[0])
-			c.SRTP = nil
-			a, b := s.register(c), s.register(s.config(insideUDP, x[1]))
-			fails(s.t, a, x[1], 488)
-			select {
-			case <-b.Incoming():
-				s.t.Error("the call rang")
-			default:
-			}
-			if n := s.metric("sbc", "calls_ended_total", "secure-media-required") + s.metric("sbc", "refused_total", "secure-media-required"); n == 0 {
-				s.t.Error("no counter says why")
-			}
-		}},
+		{"plain RTP over TLS", plainOverTLS},
 		{"phone outside that answers with plain RTP", func(s *site, x []string) {
 			c := s.config(remote, x[1])
 			c.SRTP = nil
@@ -180,71 +155,13 @@ func TestServices(t *testing.T) {
 		{"tone without an offer", func(s *site, x []string) {
 			fails(s.t, s.register(s.config(remote, x[0])), "*44", 488, siptest.WithoutOffer())
 		}},
-		{"call killed by a person", func(s *site, x []string) {
-			p := connect(s.t, s.register(s.config(remote, x[0])), s.register(s.config(insideUDP, x[1])), x[1])
-			var calls []struct {
-				ID, State, Caller string
-			}
-			s.get("pbx", "/calls", &calls)
-			killed := false
-			for _, c := range calls {
-				if c.Caller == x[0] {
-					must(s.t, "pbx", "call", "kill", c.ID, "--socket", s.path("pbx.sock"))
-					killed = true
-				}
-			}
-			if !killed {
-				s.t.Fatalf("the call is not in the list %+v", calls)
-			}
-			await(s.t, p.a.Done(), "the caller's end")
-			await(s.t, p.b.Done(), "the callee's end")
-		}},
+		{"call killed by a person", killed},
 	})
 }
 
 // Several phones of one extension.
 func TestForks(t *testing.T) {
 	t.Parallel()
-	fork := func(from place, at ...place) func(s *site, x []string) {
-		return func(s *site, x []string) {
-			var phones []*siptest.Phone
-			for _, p := range at {
-				c := s.config(p, x[1])
-				c.Answer = siptest.Manual()
-				phones = append(phones, s.register(c))
-			}
-			a := s.register(s.config(from, x[0]))
-			c := invite(s.t, a, x[1])
-			var calls []*siptest.Call
-			for _, p := range phones {
-				in := incoming(s.t, p)
-				if err := in.Ring(); err != nil {
-					s.t.Fatal(err)
-				}
-				calls = append(calls, in)
-			}
-			rings(s.t, c, 180)
-			winner := len(phones) - 1
-			if err := calls[winner].Accept(); err != nil {
-				s.t.Fatal(err)
-			}
-			if r := settled(s.t, c); !r.OK() {
-				s.t.Fatalf("the caller got %s", r)
-			}
-			for i, in := range calls[:winner] {
-				await(s.t, in.Done(), "the other phone's CANCEL")
-				if in.Ended() != siptest.EndCancelled {
-					s.t.Errorf("phone %d: %s", i, in.Ended())
-				}
-			}
-			p := pair{c, calls[winner], a, phones[winner], toneOf(a), toneOf(phones[winner])}
-			p.talk(s.t)
-			p.hangup(s.t, false)
-			if r := s.recorded(x[0], 1); r.Disposition != "answered" {
-				s.t.Errorf("call record %+v", r)
-			}
-		}
-	}
 	tell(t, open(t, nil), 1500, []story{
 		{"two inside", fork(remote, insideUDP, insideTCP)},
 		{"one inside, one outside", fork(insideUDP, insideTCP, remote)},
@@ -269,4 +186,98 @@ func TestForks(t *testing.T) {
 			p.hangup(s.t, true)
 		}},
 	})
+}
+
+// nowhere calls numbers that nobody has.
+func nowhere(s *site, x []string) {
+	for i, at := range []place{remote, insideUDP} {
+		p := s.register(s.config(at, x[i]))
+		fails(s.t, p, "7777", 404)
+		s.ended(x[i], 404, "unknown-number", "failed")
+		fails(s.t, p, "1999", 404)
+		fails(s.t, p, "09001234", 403)
+		fails(s.t, p, x[3], 480)
+		if r := s.recorded(x[i], 4); r.Code != 480 || r.Reason != "not-registered" || r.Disposition != "failed" {
+			s.t.Errorf("call record %+v", r)
+		}
+	}
+}
+
+// plainOverTLS offers RTP/AVP over TLS.
+func plainOverTLS(s *site, x []string) {
+	c := s.config(remote, x[0])
+	c.SRTP = nil
+	a, b := s.register(c), s.register(s.config(insideUDP, x[1]))
+	fails(s.t, a, x[1], 488)
+	select {
+	case <-b.Incoming():
+		s.t.Error("the call rang")
+	default:
+	}
+	if n := s.metric("sbc", "calls_ended_total", "secure-media-required") + s.metric("sbc", "refused_total", "secure-media-required"); n == 0 {
+		s.t.Error("no counter says why")
+	}
+}
+
+// killed is a call that a person hangs up from the command line.
+func killed(s *site, x []string) {
+	p := connect(s.t, s.register(s.config(remote, x[0])), s.register(s.config(insideUDP, x[1])), x[1])
+	var calls []struct {
+		ID, State, Caller string
+	}
+	s.get("pbx", "/calls", &calls)
+	killed := false
+	for _, c := range calls {
+		if c.Caller == x[0] {
+			must(s.t, "pbx", "call", "kill", c.ID, "--socket", s.path("pbx.sock"))
+			killed = true
+		}
+	}
+	if !killed {
+		s.t.Fatalf("the call is not in the list %+v", calls)
+	}
+	await(s.t, p.a.Done(), "the caller's end")
+	await(s.t, p.b.Done(), "the callee's end")
+}
+
+// fork rings at several phones of an extension; the last one answers.
+func fork(from place, at ...place) func(s *site, x []string) {
+	return func(s *site, x []string) {
+		var phones []*siptest.Phone
+		for _, p := range at {
+			c := s.config(p, x[1])
+			c.Answer = siptest.Manual()
+			phones = append(phones, s.register(c))
+		}
+		a := s.register(s.config(from, x[0]))
+		c := invite(s.t, a, x[1])
+		var calls []*siptest.Call
+		for _, p := range phones {
+			in := incoming(s.t, p)
+			if err := in.Ring(); err != nil {
+				s.t.Fatal(err)
+			}
+			calls = append(calls, in)
+		}
+		rings(s.t, c, 180)
+		winner := len(phones) - 1
+		if err := calls[winner].Accept(); err != nil {
+			s.t.Fatal(err)
+		}
+		if r := settled(s.t, c); !r.OK() {
+			s.t.Fatalf("the caller got %s", r)
+		}
+		for i, in := range calls[:winner] {
+			await(s.t, in.Done(), "the other phone's CANCEL")
+			if in.Ended() != siptest.EndCancelled {
+				s.t.Errorf("phone %d: %s", i, in.Ended())
+			}
+		}
+		p := pair{c, calls[winner], a, phones[winner], toneOf(a), toneOf(phones[winner])}
+		p.talk(s.t)
+		p.hangup(s.t, false)
+		if r := s.recorded(x[0], 1); r.Disposition != "answered" {
+			s.t.Errorf("call record %+v", r)
+		}
+	}
 }

@@ -34,32 +34,7 @@ func (s *site) bound(number string) []registration {
 func TestRegistrations(t *testing.T) {
 	t.Parallel()
 	tell(t, open(t, nil), 1600, []story{
-		{"several contacts", func(s *site, x []string) {
-			var phones []*siptest.Phone
-			for _, p := range []place{remote, insideUDP, insideTCP, remoteCM} {
-				phones = append(phones, s.register(s.config(p, x[1])))
-			}
-			if got := s.bound(x[1]); len(got) != 4 {
-				s.t.Fatalf("bindings %+v", got)
-			}
-			for range 3 { // a refresh is no new binding
-				for _, p := range phones {
-					s.renew(p)
-				}
-			}
-			if got := s.bound(x[1]); len(got) != 4 {
-				s.t.Fatalf("bindings after refreshing %+v", got)
-			}
-			for i, p := range phones[:3] {
-				if err := p.Unregister(within(s.t, patience)); err != nil {
-					s.t.Fatal(err)
-				}
-				if got := s.bound(x[1]); len(got) != 3-i {
-					s.t.Fatalf("bindings after unregistering %d: %+v", i+1, got)
-				}
-			}
-			connect(s.t, s.register(s.config(insideUDP, x[0])), phones[3], x[1]).hangup(s.t, true)
-		}},
+		{"several contacts", severalContacts},
 		{"too many contacts", func(s *site, x []string) {
 			for range 8 { // limits.contacts
 				s.register(s.config(insideUDP, x[0]))
@@ -82,21 +57,7 @@ func TestRegistrations(t *testing.T) {
 				}
 			}
 		}},
-		{"connection of a remote phone ends", func(s *site, x []string) {
-			p := s.register(s.config(remote, x[1]))
-			p.Close()
-			caller := s.register(s.config(insideUDP, x[0]))
-			eventually(s.t, "the call to fail", func() string {
-				_, err := caller.Call(within(s.t, patience), x[1])
-				if err == nil {
-					return "it was answered"
-				}
-				return ""
-			})
-			// It comes back with another connection: the same extension rings again.
-			again := s.register(s.config(remote, x[1]))
-			connect(s.t, caller, again, x[1]).hangup(s.t, true)
-		}},
+		{"connection of a remote phone ends", comesBack},
 		{"digest of the account", func(s *site, x []string) {
 			for i, alg := range []string{siptest.MD5, siptest.SHA256} {
 				for j, p := range []place{remote, insideUDP} {
@@ -106,19 +67,7 @@ func TestRegistrations(t *testing.T) {
 				}
 			}
 		}},
-		{"another's name", func(s *site, x []string) {
-			for _, p := range []place{remote, insideUDP} {
-				c := s.config(p, x[0])
-				c.AuthUser, c.Password = x[1], password(x[1])
-				if err := s.phone(c).Register(within(s.t, patience), time.Hour); err == nil {
-					s.t.Errorf("%s: %s registered with the password of %s", p, x[0], x[1])
-				}
-				fails(s.t, s.phone(c), x[2], 403)
-			}
-			if got := s.bound(x[0]); len(got) != 0 {
-				s.t.Errorf("%+v", got)
-			}
-		}},
+		{"another's name", anothersName},
 	})
 }
 
@@ -141,5 +90,65 @@ func expiry(at place) func(s *site, x []string) {
 		fails(s.t, caller, x[1], 480)
 		s.renew(p)
 		connect(s.t, caller, p, x[1]).hangup(s.t, false)
+	}
+}
+
+// severalContacts registers four phones of one extension, refreshes them, and takes three back.
+func severalContacts(s *site, x []string) {
+	var phones []*siptest.Phone
+	for _, p := range []place{remote, insideUDP, insideTCP, remoteCM} {
+		phones = append(phones, s.register(s.config(p, x[1])))
+	}
+	if got := s.bound(x[1]); len(got) != 4 {
+		s.t.Fatalf("bindings %+v", got)
+	}
+	for range 3 { // a refresh is no new binding
+		for _, p := range phones {
+			s.renew(p)
+		}
+	}
+	if got := s.bound(x[1]); len(got) != 4 {
+		s.t.Fatalf("bindings after refreshing %+v", got)
+	}
+	for i, p := range phones[:3] {
+		if err := p.Unregister(within(s.t, patience)); err != nil {
+			s.t.Fatal(err)
+		}
+		if got := s.bound(x[1]); len(got) != 3-i {
+			s.t.Fatalf("bindings after unregistering %d: %+v", i+1, got)
+		}
+	}
+	connect(s.t, s.register(s.config(insideUDP, x[0])), phones[3], x[1]).hangup(s.t, true)
+}
+
+// comesBack loses a phone with its connection, and finds it again on another.
+func comesBack(s *site, x []string) {
+	p := s.register(s.config(remote, x[1]))
+	p.Close()
+	caller := s.register(s.config(insideUDP, x[0]))
+	eventually(s.t, "the call to fail", func() string {
+		_, err := caller.Call(within(s.t, patience), x[1])
+		if err == nil {
+			return "it was answered"
+		}
+		return ""
+	})
+	// It comes back with another connection: the same extension rings again.
+	again := s.register(s.config(remote, x[1]))
+	connect(s.t, caller, again, x[1]).hangup(s.t, true)
+}
+
+// anothersName tries to be an extension with the password of another.
+func anothersName(s *site, x []string) {
+	for _, p := range []place{remote, insideUDP} {
+		c := s.config(p, x[0])
+		c.AuthUser, c.Password = x[1], password(x[1])
+		if err := s.phone(c).Register(within(s.t, patience), time.Hour); err == nil {
+			s.t.Errorf("%s: %s registered with the password of %s", p, x[0], x[1])
+		}
+		fails(s.t, s.phone(c), x[2], 403)
+	}
+	if got := s.bound(x[0]); len(got) != 0 {
+		s.t.Errorf("%+v", got)
 	}
 }

@@ -79,7 +79,7 @@ func TestSockets(t *testing.T) {
 	at := func(network string, host int, port uint16) socket {
 		return socket{network: network, local: netip.AddrPortFrom(s.ip(host), port), listening: true}
 	}
-	want := map[*program][]socket{
+	places := map[*program][]socket{
 		s.border: {at("tcp", 1, tlsPort), at("udp", 2, trunkPort), at("tcp", 2, trunkPort)},
 		s.pbx:    {at("tcp", 10, corePort), at("udp", 10, udpPort), at("tcp", 10, udpPort)},
 	}
@@ -89,30 +89,10 @@ func TestSockets(t *testing.T) {
 		},
 		s.pbx: func(a netip.AddrPort) bool { return a.Addr() == s.ip(10) && a.Port() >= 30000 && a.Port() <= 30999 },
 	}
-	look := func(when string, mediaPorts map[*program]int) {
+	look := func(when string, ports map[*program]int) {
 		t.Helper()
-		for p, listening := range want {
-			found, ports := 0, 0
-			for _, k := range p.sockets() {
-				switch {
-				case slices.ContainsFunc(listening, func(w socket) bool { return k.listening && w.network == k.network && w.local == k.local }):
-					found++
-				case k.network == "udp" && media[p](k.local):
-					ports++
-				case k.network == "tcp" && !k.listening && slices.ContainsFunc(listening, func(w socket) bool { return w.network == "tcp" && w.local == k.local }):
-					// somebody who called us
-				case p == s.border && k.network == "tcp" && k.remote == netip.AddrPortFrom(s.ip(10), corePort):
-					// the core link
-				default:
-					t.Errorf("%s: %s has a socket %s", when, p.name, k)
-				}
-			}
-			if found < len(listening) {
-				t.Errorf("%s: %s listens at %d of %d places: %v", when, p.name, found, len(listening), p.sockets())
-			}
-			if ports != mediaPorts[p] {
-				t.Errorf("%s: %s has %d media ports, not %d", when, p.name, ports, mediaPorts[p])
-			}
+		for p, listening := range places {
+			s.look(when, p, listening, media[p], ports[p])
 		}
 	}
 	look("at rest", nil)
@@ -133,7 +113,7 @@ func TestSockets(t *testing.T) {
 		t.Error(err)
 	}
 	eventually(t, "the media ports to be closed", func() string { // they swallow what comes late for a while
-		for p := range want {
+		for p := range places {
 			for _, k := range p.sockets() {
 				if k.network == "udp" && media[p](k.local) {
 					return p.name + " has " + k.String()
@@ -143,4 +123,30 @@ func TestSockets(t *testing.T) {
 		return ""
 	})
 	look("after the calls", nil)
+}
+
+// look wants a program to have the sockets that it listens on, some media ports, the core link, and nothing else.
+func (s *site) look(when string, p *program, places []socket, media func(netip.AddrPort) bool, want int) {
+	s.t.Helper()
+	found, ports := 0, 0
+	for _, k := range p.sockets() {
+		switch {
+		case slices.ContainsFunc(places, func(w socket) bool { return k.listening && w.network == k.network && w.local == k.local }):
+			found++
+		case k.network == "udp" && media(k.local):
+			ports++
+		case k.network == "tcp" && !k.listening && slices.ContainsFunc(places, func(w socket) bool { return w.network == "tcp" && w.local == k.local }):
+			// somebody who called us
+		case p == s.border && k.network == "tcp" && k.remote == netip.AddrPortFrom(s.ip(10), corePort):
+			// the core link
+		default:
+			s.t.Errorf("%s: %s has a socket %s", when, p.name, k)
+		}
+	}
+	if found < len(places) {
+		s.t.Errorf("%s: %s listens at %d of %d places: %v", when, p.name, found, len(places), p.sockets())
+	}
+	if ports != want {
+		s.t.Errorf("%s: %s has %d media ports, not %d", when, p.name, ports, want)
+	}
 }

@@ -175,42 +175,45 @@ func TestFailover(t *testing.T) {
 		p := connect(t, s.register(s.config(remote, "1801")), second.Phone, "0123456")
 		p.hangup(t, true)
 	})
-	t.Run("answers", func(t *testing.T) {
-		t.Parallel()
-		s := trunked(t, "udp")
-		first := s.gateway(60, siptest.UDP, nil)
-		second := s.gateway(61, siptest.UDP, nil)
-		a := s.register(s.config(remote, "1801"))
-		for _, c := range []struct {
-			code int
-			goes bool // on to the second gateway
-		}{{503, true}, {500, true}, {408, true}, {486, false}, {603, false}, {404, false}} {
-			first.SetAnswer(siptest.RefuseWith(c.code))
-			call := invite(t, a, "0123456")
-			if c.goes {
-				in := incoming(t, second.Phone)
-				if r := settled(t, call); !r.OK() {
-					t.Fatalf("first gateway %d: %s", c.code, r)
-				}
-				if err := call.Hangup(within(t, patience)); err != nil {
-					t.Error(err)
-				}
-				await(t, in.Done(), "the end at the second gateway")
-			} else if r := settled(t, call); r.Code != c.code {
-				t.Errorf("first gateway %d: the caller gets %s", c.code, r)
+	t.Run("answers", failoverByAnswer)
+}
+
+// failoverByAnswer has the first gateway refuse, and sees whether the second is asked.
+func failoverByAnswer(t *testing.T) {
+	t.Parallel()
+	s := trunked(t, "udp")
+	first := s.gateway(60, siptest.UDP, nil)
+	second := s.gateway(61, siptest.UDP, nil)
+	a := s.register(s.config(remote, "1801"))
+	for _, c := range []struct {
+		code int
+		goes bool // on to the second gateway
+	}{{503, true}, {500, true}, {408, true}, {486, false}, {603, false}, {404, false}} {
+		first.SetAnswer(siptest.RefuseWith(c.code))
+		call := invite(t, a, "0123456")
+		if c.goes {
+			in := incoming(t, second.Phone)
+			if r := settled(t, call); !r.OK() {
+				t.Fatalf("first gateway %d: %s", c.code, r)
 			}
-			incoming(t, first.Phone)
+			if err := call.Hangup(within(t, patience)); err != nil {
+				t.Error(err)
+			}
+			await(t, in.Done(), "the end at the second gateway")
+		} else if r := settled(t, call); r.Code != c.code {
+			t.Errorf("first gateway %d: the caller gets %s", c.code, r)
 		}
-		select {
-		case c := <-second.Incoming():
-			t.Errorf("the second gateway was asked although the callee had refused: %s", c.Request().URI)
-		default:
-		}
-		// Both are out of order, by their own word.
-		first.SetAnswer(siptest.RefuseWith(503))
-		second.SetAnswer(siptest.RefuseWith(503))
-		fails(t, a, "0123456", 503)
-	})
+		incoming(t, first.Phone)
+	}
+	select {
+	case c := <-second.Incoming():
+		t.Errorf("the second gateway was asked although the callee had refused: %s", c.Request().URI)
+	default:
+	}
+	// Both are out of order, by their own word.
+	first.SetAnswer(siptest.RefuseWith(503))
+	second.SetAnswer(siptest.RefuseWith(503))
+	fails(t, a, "0123456", 503)
 }
 
 // A carrier whose realm is not the configured one gets no credentials.
