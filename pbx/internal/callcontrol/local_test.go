@@ -1,0 +1,68 @@
+package callcontrol
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/emiago/sipgo/sip"
+
+	"brickhouse/pbx/internal/store"
+	"brickhouse/shared/cdr"
+	"brickhouse/shared/transaction/transactiontest"
+)
+
+// TestLocal calls the exchange itself: echo and tone, held and resumed.
+func TestLocal(t *testing.T) {
+	for _, number := range []string{"*43", "*44"} {
+		r := newRig(t, nil)
+		asked, v := r.dial(number, nil)
+		if !v.OK() {
+			t.Fatal(v)
+		}
+		res := asked.Response(200)
+		if !strings.Contains(string(res.Body()), "PCMA") {
+			t.Errorf("answer %q", res.Body())
+		}
+		r.caller.Ask(r.flow, asked.Sent.Within(res, sip.ACK))
+		r.row(store.CallUp)
+		hold := asked.Sent.Within(res, sip.INVITE)
+		hold.Body = strings.Replace(offer, "1 1 IN", "1 2 IN", 1) + "a=sendonly\r\n"
+		held := r.caller.Do(r.flow, hold, 200)
+		if !strings.Contains(string(held.Body()), "a=recvonly") || mediaLine(held) != mediaLine(res) {
+			t.Errorf("answer to hold: %q, before: %q", held.Body(), res.Body())
+		}
+		r.caller.Ask(r.flow, hold.Within(held, sip.ACK))
+		bad := hold.Within(held, sip.INVITE)
+		bad.Body = strings.Replace(offer, "RTP/AVP 8", "RTP/AVP 96", 1)
+		r.caller.Do(r.flow, bad, 488)
+		r.caller.Do(r.flow, bad.Within(held, sip.BYE), 200)
+		if rec := r.over(); rec.Disposition != cdr.Answered || rec.Callee != number {
+			t.Errorf("record %+v", rec)
+		}
+	}
+}
+
+// mediaLine is the line of a description that has the port.
+func mediaLine(msg sip.Message) string {
+	_, rest, _ := strings.Cut(string(msg.Body()), "m=")
+	line, _, _ := strings.Cut(rest, "\r\n")
+	return line
+}
+
+func TestLocalRefuses(t *testing.T) {
+	for name, body := range map[string]string{
+		"no offer": "", "nonsense": "hello", "no codec in common": strings.Replace(offer, "8", "96", 1),
+	} {
+		r := newRig(t, nil)
+		asked, v := r.dial("*43", func(a *transactiontest.Ask) { a.Body = body })
+		if !v.OK() {
+			t.Fatal(v)
+		}
+		if ev := asked.Event(); ev.Response == nil || ev.Response.StatusCode/100 != 4 {
+			t.Errorf("%s: %+v", name, ev)
+		}
+		if rec := r.over(); rec.Disposition != cdr.Failed {
+			t.Errorf("%s: record %+v", name, rec)
+		}
+	}
+}
