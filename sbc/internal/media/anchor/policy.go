@@ -207,12 +207,15 @@ func (s *Session) checkRemote(side Side, m *sdp.Media) *Error {
 		if !s.anchor.isOwn(to) {
 			continue
 		}
-		if !l.endpoint.Realm.Trusted || to.Addr() == l.host && (to.Port()&^1 == s.legs[A].port || to.Port()&^1 == s.legs[B].port) {
+		if !l.endpoint.Realm.Trusted || s.legs[A].at(to) || s.legs[B].at(to) {
 			return fail(488, verdict.NoCommonMedia, "SDP names a media port of ours")
 		}
 	}
 	return nil
 }
+
+// at reports whether an address is one of the two ports of this leg. Legs on other addresses may have the same numbers.
+func (l *leg) at(to netip.AddrPort) bool { return to.Addr() == l.host && to.Port()&^1 == l.port }
 
 // voiceFormats are the payload types of an m= line that can be relayed: numbers outside RTCP's range (RFC 5761 §4), once
 // each, with a known encoding. None if there is nothing among them to speak with.

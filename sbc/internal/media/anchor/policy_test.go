@@ -282,6 +282,17 @@ func TestRemoteAddresses(t *testing.T) {
 	_, err := s.Offer(A, body(fmt.Sprintf("m=audio %d RTP/AVP 0", mine.Port), "c=IN IP4 127.0.0.1"))
 	wantError(t, err, 488, verdict.NoCommonMedia)
 	s.Close()
+	// Another call's port may have the number that our other side has, on another address.
+	elsewhere := end(Never, false)
+	elsewhere.Realm.Bind = netip.MustParseAddr("127.203.11.2")
+	for same := true; same; s.Close() {
+		s = a.Open("x", trusted, elsewhere, Events{})
+		other := parse(t, mustOffer(t, s, A, avp())).Media[0].Port
+		same = parse(t, mustAnswer(t, s, B, avp())).Media[0].Port == other
+		if !same {
+			mustOffer(t, s, A, body(fmt.Sprintf("m=audio %d RTP/AVP 0", other), "c=IN IP4 127.0.0.1"))
+		}
+	}
 }
 
 func TestAddressesToldAndBound(t *testing.T) {
