@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . deploy/need.sh
 
 echo "== generated code"
-need clang-14 clang-14 llvm-strip-14 llvm-14
+need clang-14 llvm-14
 go test -count=1 -run TestGeneratedIsFresh ./bpf
 
 echo "== reproducible build"
@@ -28,7 +28,7 @@ if ! timeout 60 go tool govulncheck ./... >"$a/vuln" 2>&1; then
 fi
 
 echo "== shell scripts"
-if need shellcheck shellcheck; then
+if need shellcheck; then
 	shellcheck -x -e SC1091 deploy/*.sh deploy/vault/*.sh .ci/run
 fi
 echo "check: all good"
