@@ -31,7 +31,7 @@ tools: ## what the tests need from Debian: foreign phones, SIPp, capture; and a 
 
 test: build tools ## all tests, with foreign programs; root tests if root
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /deploy/lab)
-	CGO_ENABLED=0 $(GO) test -timeout 25m -p 1 ./deploy/lab/...
+	BH_LAB_BIN=$(CURDIR)/bin $(GO) test -timeout 25m -p 1 ./deploy/lab/...
 
 check: lint ## formatting, static checks, generated code, reproducible builds
 	@deploy/check.sh
