@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,10 +63,11 @@ func (s *site) host() int { return 100 + int(s.next.Add(1)-1)%50 }
 func (s *site) phone(c siptest.Config) *siptest.Phone {
 	t := s.t
 	t.Helper()
-	p, err := siptest.NewPhone(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var p *siptest.Phone
+	bind(t, func() (err error) {
+		p, err = siptest.NewPhone(c)
+		return err
+	})
 	t.Cleanup(func() {
 		p.Close()
 		for _, f := range p.Faults() {
@@ -78,6 +80,22 @@ func (s *site) phone(c siptest.Config) *siptest.Phone {
 		}
 	})
 	return p
+}
+
+// bind does what binds a port, again if it is taken: a socket that was closed lives on for a moment in a program that is just
+// being started by another test.
+func bind(t testing.TB, open func() error) {
+	t.Helper()
+	eventually(t, "a port", func() string {
+		err := open()
+		if err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 }
 
 // register makes a phone and registers it.
