@@ -56,6 +56,7 @@ func (p *program) start() {
 	p.t.Helper()
 	p.cmd = exec.Command(filepath.Join(binDir, p.name), p.args...)
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.WaitDelay = p.out, p.out, 2*time.Second
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // nothing outlives a test that is killed
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatalf("starting %s: %v", p.name, err)
 	}
