@@ -1,0 +1,13 @@
+package guard
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Known tells that a good registration of aor lives behind src until then: the exchange accepted its credentials, over a flow that
+// proves its source. Offences of others behind the same address are then held against them, not against the address.
+func (g *Guard) Known(src netip.Addr, aor string, until time.Time) {}
+
+// Forget tells that the registration of aor behind src has ended.
+func (g *Guard) Forget(src netip.Addr, aor string) {}
