@@ -110,6 +110,9 @@ func (f *Filter) takeOver(a *attached, now *netlink.LinkXdp, mode Mode) error {
 	}
 	l, err := link.LoadPinnedLink(f.pin(a.Index), nil)
 	if errors.Is(err, os.ErrNotExist) {
+		l, err = link.LoadPinnedLink(filepath.Join(f.previousDir(), linkPin+strconv.Itoa(a.Index)), nil)
+	}
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
@@ -129,6 +132,10 @@ func (f *Filter) takeOver(a *attached, now *netlink.LinkXdp, mode Mode) error {
 	if err := l.Update(f.objs.Edge); err != nil {
 		l.Close()
 		return fmt.Errorf("interface %s: replacing the filter: %w", a.Interface, err)
+	}
+	if err := l.Pin(f.pin(a.Index)); err != nil { // out of the previous layout's directory, if it was there
+		l.Close()
+		return fmt.Errorf("interface %s: pinning the link: %w", a.Interface, err)
 	}
 	a.link, a.Mode, a.TookOver = l, is, true
 	if is == ModeGeneric && mode == ModeAuto {
@@ -217,7 +224,8 @@ func (f *Filter) Attachments() []Attachment {
 	return as
 }
 
-// Release ends pinned filters on interfaces that were not attached since Load: those that the configuration no longer names.
+// Release ends pinned filters on interfaces that were not attached since Load: those that the configuration no longer names, and
+// what the previous layout left.
 func (f *Filter) Release() error {
 	if f.dir == "" {
 		return nil
@@ -241,5 +249,5 @@ func (f *Filter) Release() error {
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, f.dropPrevious())...)
 }

@@ -1,8 +1,9 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"fmt"
+
+	"brickhouse/bpf/table"
 )
 
 // Count is how many packets met one fate, on all CPUs together, since the maps were made.
@@ -14,47 +15,55 @@ type Count struct {
 	Bytes   uint64 // of the frames' first buffers: all of a frame, unless it is larger than a page
 }
 
+// ListCount is how many packets one list has ended, or would have.
+type ListCount struct {
+	List               table.List // None: those that no list is the reason for
+	Dropped, Monitored uint64
+}
+
 // reasonSlots is the room that the counters have for reasons, REASONS in xdp/verdict.h.
 const reasonSlots = 32
 
-// Counts returns the counters that have ever moved.
-func (f *Filter) Counts() ([]Count, error) {
-	var all []Count
-	for i := uint32(0); i < uint32(families)*reasonSlots*uint32(actions); i++ {
-		var cpus []edgeCount
-		if err := f.objs.Counts.Lookup(i, &cpus); err != nil {
-			return nil, fmt.Errorf("reading the filter's counters: %w", err)
-		}
+// Counts are the filter's counters, those that have ever moved.
+type Counts struct {
+	Packets     []Count
+	Lists       []ListCount
+	SamplesLost uint64 // events that found no room
+}
+
+// Counts returns the counters.
+func (f *Filter) Counts() (Counts, error) {
+	var cpus []edgeCpu
+	if err := f.objs.Cpus.Lookup(uint32(0), &cpus); err != nil {
+		return Counts{}, fmt.Errorf("reading the filter's counters: %w", err)
+	}
+	var all Counts
+	for i := range uint32(families) * reasonSlots * uint32(actions) {
 		c := Count{
 			Family: Family(i / uint32(actions) / reasonSlots),
 			Reason: Reason(i / uint32(actions) % reasonSlots),
 			Action: Action(i % uint32(actions)),
 		}
-		for _, n := range cpus {
-			c.Packets += n.Packets
-			c.Bytes += n.Bytes
+		for j := range cpus {
+			c.Packets += cpus[j].Counts[i].Packets
+			c.Bytes += cpus[j].Counts[i].Bytes
 		}
 		if c.Packets > 0 {
-			all = append(all, c)
+			all.Packets = append(all.Packets, c)
 		}
 	}
+	for l := range table.List(table.Lists) {
+		c := ListCount{List: l}
+		for j := range cpus {
+			c.Dropped += cpus[j].Dropped[l].Packets
+			c.Monitored += cpus[j].Monitored[l].Packets
+		}
+		if c.Dropped+c.Monitored > 0 {
+			all.Lists = append(all.Lists, c)
+		}
+	}
+	for j := range cpus {
+		all.SamplesLost += cpus[j].Lost
+	}
 	return all, nil
-}
-
-// Addresses are in network byte order in the kernel; word and words make the integers that the generated types have of them.
-func word(b [4]byte) uint32   { return binary.NativeEndian.Uint32(b[:]) }
-func unword(w uint32) [4]byte { return [4]byte(binary.NativeEndian.AppendUint32(nil, w)) }
-
-func words(b [16]byte) (w [4]uint32) {
-	for i := range w {
-		w[i] = binary.NativeEndian.Uint32(b[4*i:])
-	}
-	return w
-}
-
-func unwords(w [4]uint32) (b [16]byte) {
-	for i, n := range w {
-		binary.NativeEndian.PutUint32(b[4*i:], n)
-	}
-	return b
 }

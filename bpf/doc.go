@@ -1,23 +1,25 @@
 // Package bpf is the kernel side of the border: an XDP program that drops packets of banned sources before the kernel's network
 // stack sees them, and its exact Go mirror. It imports nothing else of this repository.
 //
-// The program (xdp/edge.bpf.c) reads the Ethernet header, at most two VLAN tags and the IP header, judges the source, and reads
-// nothing behind that: no fragment, option, extension header or transport protocol can carry a packet past a ban. What can't be
-// parsed is dropped; ARP and whatever else is no IP passes. Each packet moves exactly one counter, named by address family,
-// reason and action.
+// The program (xdp/edge.bpf.c) reads the Ethernet header, at most two VLAN tags and the IP header and judges the source before it reads
+// anything behind that: no fragment, option, extension header or transport protocol can carry a packet past a ban. What can't be
+// parsed is dropped; ARP and whatever else is no IP passes. A source on the never-ban list passes then. Of all others it drops
+// datagrams to closed media ports, what is not like SIP on the SIP ports, and what is over a rate. Each packet moves exactly one
+// counter, named by address family, reason and action.
+//
+// What is known about sources stands in flat tables that package table writes in our memory and the program only reads.
 //
 // Maps and links are pinned below a directory of a BPF file system, under the number of their layout:
 //
-//	/sys/fs/bpf/NAME/v1/host4 host6 site6      bans of hosts and of IPv6 /64s
-//	                   /network4 network6      bans of other networks
-//	                   /allow4 allow6          the allow list, which wins always
-//	                   /counts config events budgets
-//	                   /link_IFINDEX           one for each interface
+//	/sys/fs/bpf/NAME/v2/tables dir4 dir6 dir6w deep6   sources (xdp/maps.h)
+//	                   /ports cells strangers config   local ports, rates, settings
+//	                   /cpus events                    counters, samples
+//	                   /link_IFINDEX                   one for each interface
 //
 // So the filter goes on, and bans end in time, while no program runs. Open takes over what is pinned; Attach replaces the program
 // of a pinned link atomically, without one packet passing unfiltered. Close leaves all that in place, Detach leaves nothing.
 //
-// Kernel 5.11 or newer is needed, 5.18 for interfaces whose MTU is larger than a page. CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON
+// Kernel 5.12 or newer is needed, 5.18 for interfaces whose MTU is larger than a page. CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON
 // are needed to load, and write access to the BPF file system; that is to say root, usually. Only little-endian machines.
 //
 // The clock of bans is CLOCK_MONOTONIC, which stands still while the machine sleeps: a ban may then last longer than it was
@@ -27,4 +29,4 @@ package bpf
 // The object is committed, so that building needs no C compiler; a test rebuilds it and compares every byte. -mcpu=v3 is what
 // kernel 5.1 and newer run; -g makes the BTF that the loader needs; bpfel serves every little-endian machine.
 //
-//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -go-package bpf -output-stem edge -type reason -type action -type family -type event -type ban -type net4 -type net6 -type addr6 -type count -type settings edge xdp/edge.bpf.c
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -go-package bpf -output-stem edge -type reason -type action -type family -type event -type net6 -type count -type settings -type rate -type cpu -type head -type line edge xdp/edge.bpf.c

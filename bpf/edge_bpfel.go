@@ -22,28 +22,23 @@ const (
 	edgeActionACTION_ALLOW   edgeAction = 3
 )
 
-type edgeAddr6 struct {
-	_    structs.HostLayout
-	Word [4]uint32
-}
-
-type edgeBan struct {
-	_     structs.HostLayout
-	Until uint64
-	List  uint32
-	Flags uint32
-}
-
-type edgeBudget struct {
-	_      structs.HostLayout
-	Second uint64
-	Used   uint64
-}
-
 type edgeCount struct {
 	_       structs.HostLayout
 	Packets uint64
 	Bytes   uint64
+}
+
+type edgeCpu struct {
+	_         structs.HostLayout
+	Heat      uint32
+	Wait      uint32
+	Second    uint64
+	Used      uint64
+	Lost      uint64
+	Unused    [4]uint64
+	Counts    [512]edgeCount
+	Dropped   [64]edgeCount
+	Monitored [64]edgeCount
 }
 
 type edgeEvent struct {
@@ -54,10 +49,12 @@ type edgeEvent struct {
 	Reason   uint8
 	Family   uint8
 	Action   uint8
-	Captured uint8
+	List     uint8
+	Weight   uint32
 	Source   [4]uint32
-	Head     [128]uint8
+	Captured uint32
 	Pad      uint32
+	Head     [0]uint8
 }
 
 type edgeFamily uint32
@@ -68,10 +65,17 @@ const (
 	edgeFamilyFAMILY_IPV6  edgeFamily = 2
 )
 
-type edgeNet4 struct {
+type edgeHead struct {
+	_       structs.HostLayout
+	Buckets uint64
+	Seed    uint64
+	Levels  uint64
+	Unused  [5]uint64
+}
+
+type edgeLine struct {
 	_    structs.HostLayout
-	Bits uint32
-	Addr uint32
+	Word [8]uint64
 }
 
 type edgeNet6 struct {
@@ -80,42 +84,69 @@ type edgeNet6 struct {
 	Addr [4]uint32
 }
 
+type edgeRate struct {
+	_     structs.HostLayout
+	Gap   uint64
+	Slack uint64
+}
+
 type edgeReason uint32
 
 const (
-	edgeReasonREASON_NONE           edgeReason = 0
-	edgeReasonREASON_HOST_BANNED    edgeReason = 1
-	edgeReasonREASON_NETWORK_BANNED edgeReason = 2
-	edgeReasonREASON_BAD_PACKET     edgeReason = 3
-	edgeReasonREASON_TOO_MANY_TAGS  edgeReason = 4
-	edgeReasonREASON_MARTIAN_SOURCE edgeReason = 5
+	edgeReasonREASON_NONE            edgeReason = 0
+	edgeReasonREASON_HOST_BANNED     edgeReason = 1
+	edgeReasonREASON_NETWORK_BANNED  edgeReason = 2
+	edgeReasonREASON_BAD_PACKET      edgeReason = 3
+	edgeReasonREASON_TOO_MANY_TAGS   edgeReason = 4
+	edgeReasonREASON_MARTIAN_SOURCE  edgeReason = 5
+	edgeReasonREASON_FRAGMENT        edgeReason = 6
+	edgeReasonREASON_EXTENSION_CHAIN edgeReason = 7
+	edgeReasonREASON_PORT_CLOSED     edgeReason = 8
+	edgeReasonREASON_NOT_SIP         edgeReason = 9
+	edgeReasonREASON_SOURCE_RATE     edgeReason = 10
+	edgeReasonREASON_STRANGERS_RATE  edgeReason = 11
+	edgeReasonREASON_CONNECTION_RATE edgeReason = 12
 )
 
 type edgeSettings struct {
-	_       structs.HostLayout
-	Monitor uint32
-	Samples uint32
+	_                structs.HostLayout
+	Generation       uint32
+	Interval         uint32
+	Samples          uint32
+	Snap             uint32
+	MonitoredLists   uint64
+	MonitoredReasons uint32
+	Fragments        uint32
+	Seed             uint64
+	Short6           uint64
+	Source           edgeRate
+	Known            edgeRate
+	Limited          edgeRate
+	All              edgeRate
+	Connections      edgeRate
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	edgeMapAllow4     = "allow4"
-	edgeMapAllow6     = "allow6"
-	edgeMapBudgets    = "budgets"
+	edgeMapCells      = "cells"
 	edgeMapConfig     = "config"
-	edgeMapCounts     = "counts"
+	edgeMapCpus       = "cpus"
+	edgeMapDeep6      = "deep6"
+	edgeMapDir4       = "dir4"
+	edgeMapDir6       = "dir6"
+	edgeMapDir6w      = "dir6w"
 	edgeMapEvents     = "events"
-	edgeMapHost4      = "host4"
-	edgeMapHost6      = "host6"
-	edgeMapNetwork4   = "network4"
-	edgeMapNetwork6   = "network6"
-	edgeMapSite6      = "site6"
+	edgeMapPorts      = "ports"
+	edgeMapStrangers  = "strangers"
+	edgeMapTables     = "tables"
 	edgeProgEdge      = "edge"
 	edgeVarKeepAction = "keep_action"
 	edgeVarKeepEvent  = "keep_event"
 	edgeVarKeepFamily = "keep_family"
+	edgeVarKeepHead   = "keep_head"
+	edgeVarKeepLine   = "keep_line"
 	edgeVarKeepReason = "keep_reason"
 )
 
@@ -168,17 +199,17 @@ type edgeProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type edgeMapSpecs struct {
-	Allow4   *ebpf.MapSpec `ebpf:"allow4"`
-	Allow6   *ebpf.MapSpec `ebpf:"allow6"`
-	Budgets  *ebpf.MapSpec `ebpf:"budgets"`
-	Config   *ebpf.MapSpec `ebpf:"config"`
-	Counts   *ebpf.MapSpec `ebpf:"counts"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Host4    *ebpf.MapSpec `ebpf:"host4"`
-	Host6    *ebpf.MapSpec `ebpf:"host6"`
-	Network4 *ebpf.MapSpec `ebpf:"network4"`
-	Network6 *ebpf.MapSpec `ebpf:"network6"`
-	Site6    *ebpf.MapSpec `ebpf:"site6"`
+	Cells     *ebpf.MapSpec `ebpf:"cells"`
+	Config    *ebpf.MapSpec `ebpf:"config"`
+	Cpus      *ebpf.MapSpec `ebpf:"cpus"`
+	Deep6     *ebpf.MapSpec `ebpf:"deep6"`
+	Dir4      *ebpf.MapSpec `ebpf:"dir4"`
+	Dir6      *ebpf.MapSpec `ebpf:"dir6"`
+	Dir6w     *ebpf.MapSpec `ebpf:"dir6w"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Ports     *ebpf.MapSpec `ebpf:"ports"`
+	Strangers *ebpf.MapSpec `ebpf:"strangers"`
+	Tables    *ebpf.MapSpec `ebpf:"tables"`
 }
 
 // edgeVariableSpecs contains global variables before they are loaded into the kernel.
@@ -188,6 +219,8 @@ type edgeVariableSpecs struct {
 	KeepAction *ebpf.VariableSpec `ebpf:"keep_action"`
 	KeepEvent  *ebpf.VariableSpec `ebpf:"keep_event"`
 	KeepFamily *ebpf.VariableSpec `ebpf:"keep_family"`
+	KeepHead   *ebpf.VariableSpec `ebpf:"keep_head"`
+	KeepLine   *ebpf.VariableSpec `ebpf:"keep_line"`
 	KeepReason *ebpf.VariableSpec `ebpf:"keep_reason"`
 }
 
@@ -211,32 +244,32 @@ func (o *edgeObjects) Close() error {
 //
 // It can be passed to loadEdgeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type edgeMaps struct {
-	Allow4   *ebpf.Map `ebpf:"allow4"`
-	Allow6   *ebpf.Map `ebpf:"allow6"`
-	Budgets  *ebpf.Map `ebpf:"budgets"`
-	Config   *ebpf.Map `ebpf:"config"`
-	Counts   *ebpf.Map `ebpf:"counts"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Host4    *ebpf.Map `ebpf:"host4"`
-	Host6    *ebpf.Map `ebpf:"host6"`
-	Network4 *ebpf.Map `ebpf:"network4"`
-	Network6 *ebpf.Map `ebpf:"network6"`
-	Site6    *ebpf.Map `ebpf:"site6"`
+	Cells     *ebpf.Map `ebpf:"cells"`
+	Config    *ebpf.Map `ebpf:"config"`
+	Cpus      *ebpf.Map `ebpf:"cpus"`
+	Deep6     *ebpf.Map `ebpf:"deep6"`
+	Dir4      *ebpf.Map `ebpf:"dir4"`
+	Dir6      *ebpf.Map `ebpf:"dir6"`
+	Dir6w     *ebpf.Map `ebpf:"dir6w"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Ports     *ebpf.Map `ebpf:"ports"`
+	Strangers *ebpf.Map `ebpf:"strangers"`
+	Tables    *ebpf.Map `ebpf:"tables"`
 }
 
 func (m *edgeMaps) Close() error {
 	return _EdgeClose(
-		m.Allow4,
-		m.Allow6,
-		m.Budgets,
+		m.Cells,
 		m.Config,
-		m.Counts,
+		m.Cpus,
+		m.Deep6,
+		m.Dir4,
+		m.Dir6,
+		m.Dir6w,
 		m.Events,
-		m.Host4,
-		m.Host6,
-		m.Network4,
-		m.Network6,
-		m.Site6,
+		m.Ports,
+		m.Strangers,
+		m.Tables,
 	)
 }
 
@@ -247,6 +280,8 @@ type edgeVariables struct {
 	KeepAction *ebpf.Variable `ebpf:"keep_action"`
 	KeepEvent  *ebpf.Variable `ebpf:"keep_event"`
 	KeepFamily *ebpf.Variable `ebpf:"keep_family"`
+	KeepHead   *ebpf.Variable `ebpf:"keep_head"`
+	KeepLine   *ebpf.Variable `ebpf:"keep_line"`
 	KeepReason *ebpf.Variable `ebpf:"keep_reason"`
 }
 

@@ -10,18 +10,28 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
+
+	"brickhouse/bpf/table"
 )
 
-// Event is a sample of what the filter dropped, or would have dropped.
+// How much of a packet an event carries, as xdp/maps.h has it.
+const (
+	eventHead = 128
+	eventFull = 1536
+)
+
+// Event is a sample: of what was dropped or would have been, and of any packet.
 type Event struct {
 	At        time.Duration // on the clock Monotonic
 	Interface int           // index
 	Length    int           // of the frame, in bytes
 	Family    Family
 	Reason    Reason
-	Action    Action     // ActionDrop or ActionMonitor
+	Action    Action
+	List      table.List // of the ban; None: no ban
+	Weight    int        // how many packets this one stands for; 0: it is one more drop than was to be sampled
 	Source    netip.Addr // invalid with FamilyOther
-	Head      []byte     // the frame's first bytes, at most 128, in steps of 8
+	Head      []byte     // the frame's first bytes: at most 128, or 1536 while Settings.Full holds
 }
 
 // Events reads samples.
@@ -54,25 +64,31 @@ func (e *Events) SetDeadline(t time.Time) { e.r.SetDeadline(t) }
 // Close ends a Read that waits.
 func (e *Events) Close() error { return e.r.Close() }
 
+// headerSize is the size of an event without its head.
+const headerSize = 48
+
 func decodeEvent(b []byte) (Event, error) {
-	var raw edgeEvent
-	if err := binary.Read(bytes.NewReader(b), binary.LittleEndian, &raw); err != nil {
-		return Event{}, fmt.Errorf("event of %d bytes: %w", len(b), err)
+	if len(b) < headerSize {
+		return Event{}, fmt.Errorf("event of %d bytes", len(b))
 	}
+	le := binary.LittleEndian
 	ev := Event{
-		At:        time.Duration(raw.Time),
-		Interface: int(raw.Ifindex),
-		Length:    int(raw.Length),
-		Family:    Family(raw.Family),
-		Reason:    Reason(raw.Reason),
-		Action:    Action(raw.Action),
-		Head:      bytes.Clone(raw.Head[:min(int(raw.Captured), len(raw.Head))]),
+		At:        time.Duration(le.Uint64(b)),
+		Interface: int(le.Uint32(b[8:])),
+		Length:    int(le.Uint32(b[12:])),
+		Reason:    Reason(b[16]),
+		Family:    Family(b[17]),
+		Action:    Action(b[18]),
+		List:      table.List(b[19]),
+		Weight:    int(le.Uint32(b[20:])),
 	}
+	captured := min(int(le.Uint32(b[40:])), len(b)-headerSize)
+	ev.Head = bytes.Clone(b[headerSize : headerSize+captured])
 	switch ev.Family {
 	case FamilyIPv4:
-		ev.Source = netip.AddrFrom4(unword(raw.Source[0]))
+		ev.Source = netip.AddrFrom4([4]byte(b[24:28]))
 	case FamilyIPv6:
-		ev.Source = netip.AddrFrom16(unwords(raw.Source))
+		ev.Source = netip.AddrFrom16([16]byte(b[24:40]))
 	}
 	return ev, nil
 }

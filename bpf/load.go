@@ -9,21 +9,18 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"brickhouse/bpf/table"
 )
 
-// layout names the maps' layout in the path of their pins. It changes with any name, type or size in xdp/maps.h.
-const layout = "v1"
+// layout names the maps' layout in the path of their pins. It changes with any name, type or size in xdp/maps.h; then what was
+// pinned under the one before must still be understood (previous.go).
+const layout = "v2"
 
-// Capacities of the tables, as xdp/maps.h has them.
-const (
-	MaxBans     = 131072 // IPv4 hosts; IPv6 hosts; IPv6 /64s: each
-	MaxNetworks = 16384  // other networks, IPv4 and IPv6 each
-	MaxAllowed  = 4096   // allow-list entries, IPv4 and IPv6 each
-)
+// minKernel is the oldest kernel that has all that the program uses; BPF_CMPXCHG is the youngest of it.
+const minKernel = "5.12"
 
 // Errors that tell the caller what is missing.
 var (
@@ -43,9 +40,13 @@ type Options struct {
 }
 
 // Filter is the loaded program with its maps. Its methods may be called from any goroutine, except that Attach, Release, Close
-// and Detach must not run at the same time as any other.
+// and Detach must not run at the same time as any other; Sources says what holds for it.
 type Filter struct {
 	objs  edgeObjects
+	mem   *memory
+	set   *table.Set
+	ports *region  // the ports' map in our memory
+	bans  []Ban    // found in the kernel when it was loaded
 	dir   string   // of this layout's pins; empty: nothing is pinned
 	lock  *os.File // held on dir
 	links map[int]*attached
@@ -89,8 +90,33 @@ func Load(o Options) (_ *Filter, err error) {
 	if err != nil {
 		return nil, f.explain(err)
 	}
-	return f, nil
+	return f, f.open()
 }
+
+// open maps the tables into our memory, and finds out what bans they hold.
+func (f *Filter) open() (err error) {
+	if f.mem, err = newMemory(&f.objs); err != nil {
+		return err
+	}
+	if f.ports, err = newRegion(f.objs.Ports, 65536*8); err != nil {
+		return err
+	}
+	f.set = table.New(f.mem)
+	if f.bans, err = f.mem.inherited(); err != nil || f.dir == "" {
+		return err
+	}
+	old, err := f.previousBans()
+	f.bans = append(f.bans, old...)
+	return err
+}
+
+// Sources are the tables of banned, limited and known sources and of the never-ban list. Nothing of them is in force before the first
+// Rebuild; until then the kernel goes on with what it had.
+func (f *Filter) Sources() *table.Set { return f.set }
+
+// Inherited are the bans that were in the kernel's tables when the filter was loaded: of IPv4 hosts and IPv6 /64s, and all that an
+// earlier layout held. They are gone with the next Rebuild unless they are banned anew.
+func (f *Filter) Inherited() []Ban { return f.bans }
 
 func permission(err error) bool { return errors.Is(err, fs.ErrPermission) } // EPERM or EACCES
 
@@ -104,15 +130,26 @@ func permitted(err error) error {
 
 // explain names the remedy for a program that does not load.
 func (f *Filter) explain(err error) error {
+	var refused *ebpf.VerifierError // EACCES, too
 	switch {
-	case permission(err):
+	case permission(err) && !errors.As(err, &refused):
 		return fmt.Errorf("loading the XDP program: %w", ErrNotPermitted)
 	case errors.Is(err, ebpf.ErrMapIncompatible):
 		return fmt.Errorf("%w: %w; remove %s", ErrLayout, err, f.dir)
-	case errors.Is(features.HaveProgramHelper(ebpf.XDP, asm.FnKtimeGetCoarseNs), ebpf.ErrNotSupported):
-		return fmt.Errorf("loading the XDP program: %w: %s, 5.11 or newer is needed", ErrKernel, release())
+	case older(release(), minKernel):
+		return fmt.Errorf("loading the XDP program: %w: %s, %s or newer is needed", ErrKernel, release(), minKernel)
 	}
 	return fmt.Errorf("loading the XDP program on kernel %s: %w", release(), err)
+}
+
+// older reports whether a kernel's release is before one that is given as "major.minor".
+func older(release, than string) bool {
+	var a, b, c, d int
+	if _, err := fmt.Sscanf(release, "%d.%d", &a, &b); err != nil {
+		return false
+	}
+	_, err := fmt.Sscanf(than, "%d.%d", &c, &d)
+	return err == nil && (a < c || a == c && b < d)
 }
 
 func release() string {
@@ -206,15 +243,14 @@ func (f *Filter) Detach() error {
 		delete(f.links, i)
 	}
 	if f.dir != "" {
-		errs = append(errs, removePins(f.dir))
+		errs = append(errs, f.dropPrevious(), removePins(f.dir))
 	}
 	return errors.Join(append(errs, f.close())...)
 }
 
 // Remove does what Detach does for a filter that no process has open. That there is none is no error.
 func Remove(o Options) error {
-	dir := filepath.Join(o.BPFFS, o.Name, layout)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(o.BPFFS, o.Name)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	f := &Filter{}

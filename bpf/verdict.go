@@ -7,16 +7,26 @@ type Reason uint8
 
 // The reasons.
 const (
-	ReasonNone          Reason = iota // nothing was against the packet
-	ReasonHostBanned                  // its source, or the source's IPv6 /64, is banned
-	ReasonNetworkBanned               // its source's network is banned
-	ReasonBadPacket                   // link or IP header can't be parsed
-	ReasonTooManyTags                 // more than two VLAN tags
-	ReasonMartianSource               // a source that nobody can send from
-	reasons                           // how many there are
+	ReasonNone           Reason = iota // nothing was against the packet
+	ReasonHostBanned                   // its source, or the source's IPv6 /64, is banned
+	ReasonNetworkBanned                // its source's network is banned
+	ReasonBadPacket                    // link or IP header can't be parsed
+	ReasonTooManyTags                  // more than two VLAN tags
+	ReasonMartianSource                // a source that nobody can send from
+	ReasonFragment                     // a fragment after the first, by policy
+	ReasonExtensionChain               // more IPv6 extension headers than a sender needs
+	ReasonPortClosed                   // a media port that no call uses
+	ReasonNotSIP                       // first bytes on a SIP port that no phone sends
+	ReasonSourceRate                   // more SIP datagrams than its source may send
+	ReasonStrangersRate                // more SIP datagrams than all strangers together may send
+	ReasonConnectionRate               // more new TCP connections than its source may make
+	reasons                            // how many there are
 )
 
-var reasonWords = [reasons]string{"", "host-banned", "network-banned", "bad-packet", "too-many-tags", "martian-source"}
+var reasonWords = [reasons]string{
+	"", "host-banned", "network-banned", "bad-packet", "too-many-tags", "martian-source", "fragment", "extension-chain", "port-closed", "not-sip",
+	"source-rate", "strangers-rate", "connection-rate",
+}
 
 // Reasons returns all reasons, ReasonNone first.
 func Reasons() []Reason {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The border's edge filter: link header, IP header, source; then drop with a reason or pass. It never changes a packet. */
+/* The border's edge filter: link header, IP header, source, then what the packet wants; it is dropped with a reason or passes. The
+ * filter never changes a packet. */
 #include "kernel.h"
 #include "report.h"
+#include "service.h"
 #include "source.h"
 
 /* Types that user space shares, kept in the BTF for bpf2go. */
@@ -9,8 +11,10 @@ const enum reason *keep_reason __attribute__((unused));
 const enum action *keep_action __attribute__((unused));
 const enum family *keep_family __attribute__((unused));
 const struct event *keep_event __attribute__((unused));
+const struct head *keep_head __attribute__((unused));
+const struct line *keep_line __attribute__((unused));
 
-static __always_inline void judge(void *data, void *end, struct packet *p)
+static __always_inline void judge(const struct settings *s, struct cpu *c, void *data, void *end, struct packet *p)
 {
 	struct ipv6 *ip6;
 	struct ipv4 *ip4;
@@ -21,12 +25,12 @@ static __always_inline void judge(void *data, void *end, struct packet *p)
 		return;
 	if (proto == bpf_htons(ETH_P_IP)) {
 		ip4 = parse_ipv4(next, end, p);
-		if (ip4)
-			check_ipv4(ip4, p);
+		if (ip4 && !check_ipv4(s, c, ip4, p))
+			service_ipv4(s, ip4, end, p);
 	} else if (proto == bpf_htons(ETH_P_IPV6)) {
 		ip6 = parse_ipv6(next, end, p);
-		if (ip6)
-			check_ipv6(ip6, p);
+		if (ip6 && !check_ipv6(s, ip6, p))
+			service_ipv6(s, ip6, end, p);
 	} /* ARP and whatever else is no IP passes */
 }
 
@@ -35,9 +39,14 @@ SEC("xdp.frags")
 int edge(struct xdp_md *ctx)
 {
 	struct packet p = {};
+	__u32 zero = 0;
+	struct settings *s = bpf_map_lookup_elem(&config, &zero);
+	struct cpu *c = bpf_map_lookup_elem(&cpus, &zero);
 
-	judge((void *)(long)ctx->data, (void *)(long)ctx->data_end, &p);
-	return finish(ctx, &p);
+	if (!s || !c)
+		return XDP_PASS; /* never: both have one entry */
+	judge(s, c, (void *)(long)ctx->data, (void *)(long)ctx->data_end, &p);
+	return finish(ctx, s, c, &p);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

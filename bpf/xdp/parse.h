@@ -11,8 +11,11 @@
 /* packet is what the filter learns about a frame, and its decision. */
 struct packet {
 	enum reason why;   /* what is against it */
-	__u32 allowed;     /* it is banned, but on the allow list */
+	__u32 list;        /* of the ban */
 	__u32 family;
+	__u32 class;       /* what its source is: 0, LIST_ALLOW, LIST_KNOWN or LIST_LIMITED */
+	__u32 noted;       /* what would have dropped it but for monitor mode */
+	__u32 noted_list;
 	__u32 source[4];   /* IPv4: the first word */
 };
 

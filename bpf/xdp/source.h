@@ -1,17 +1,128 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Who sent it: addresses that nobody can send from, bans of hosts and networks, and the allow list, which wins over each
- * ban. The allow list is asked only when a ban was found: the answer is the same, and honest packets don't pay for it. */
+/* Who sent it: addresses that nobody can send from, the never-ban list, bans of hosts and networks. Which entry wins where
+ * several cover an address was decided when they were written (package bpf/table), so it costs nothing here. */
 #ifndef SOURCE_H
 #define SOURCE_H
 
 #include "maps.h"
 #include "parse.h"
 
-/* Expiry is a comparison, so bans end by themselves, exact to a tick (coarse clock), also while no program runs.
- * CLOCK_MONOTONIC stands still while the machine sleeps, so a ban can only get longer by that, never shorter. */
-static __always_inline int in_force(struct ban *b)
+#define HOT 128 /* heat from which on the hosts' table is asked first */
+#define HOTTEST 255
+
+static __always_inline struct line *line_of(void *table, __u32 i)
 {
-	return b && b->until > bpf_ktime_get_coarse_ns();
+	return bpf_map_lookup_elem(table, &i);
+}
+
+static __always_inline void *table_of(const struct settings *s, __u32 table)
+{
+	__u32 i = (s->generation & 1) * TABLES + table;
+
+	return bpf_map_lookup_elem(&tables, &i);
+}
+
+/* Expiry is a comparison, so bans end by themselves, exact to a tick, also while no program runs. CLOCK_MONOTONIC stands still
+ * while the machine sleeps, so a ban can only get longer by that, never shorter. */
+static __always_inline int in_force(__u32 meta)
+{
+	__u32 until = meta >> LIST_BITS;
+
+	return until == FOREVER || until > bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
+}
+
+/* Notes what speaks against a packet; 1 if that decides, 0 if monitor mode only wants it counted. */
+static __always_inline int against(const struct settings *s, struct packet *p, enum reason why, __u32 list)
+{
+	if (s->monitored_reasons >> why & 1 || (list && s->monitored_lists >> list & 1)) {
+		if (!p->noted) {
+			p->noted = why;
+			p->noted_list = list;
+		}
+		return 0;
+	}
+	p->why = why;
+	p->list = list;
+	return 1;
+}
+
+/* Takes an entry into account; 1 if it decides. */
+static __always_inline int apply(const struct settings *s, struct packet *p, __u32 meta, enum reason why)
+{
+	__u32 list = meta & LIST_MASK;
+
+	if (!list || !in_force(meta))
+		return 0;
+	if (list <= LIST_LIMITED) {
+		p->class = list;
+		return list == LIST_ALLOW;
+	}
+	return against(s, p, why, list);
+}
+
+/* The upper half of a product spreads a number over n buckets. */
+static __always_inline __u32 spread(__u32 h, __u64 n)
+{
+	return (__u64)h * n >> 32;
+}
+
+static __always_inline __u32 meta4(const struct line *b, __u32 addr)
+{
+	__u32 meta = 0;
+
+#pragma unroll
+	for (int i = 0; i < 8; i++)
+		if ((__u32)b->word[i] == addr)
+			meta = b->word[i] >> 32;
+	return meta;
+}
+
+/* Entries stand in one of two buckets, in the first unless that is full. A bucket whose last word was never used never was full. */
+static __always_inline __u32 find4(const struct settings *s, __u32 addr)
+{
+	void *table = table_of(s, TABLE_HOSTS4);
+	struct line *b;
+	struct head *h;
+	__u32 meta;
+	__u64 x;
+
+	if (!table)
+		return 0;
+	h = (struct head *)line_of(table, 0);
+	if (!h)
+		return 0;
+	x = addr * h->seed;
+	b = line_of(table, 1 + spread(x >> 32, h->buckets));
+	if (!b)
+		return 0;
+	meta = meta4(b, addr);
+	if (meta || !b->word[7])
+		return meta;
+	x = (x ^ x >> 32) * 0xbf58476d1ce4e5b9ull;
+	b = line_of(table, 1 + spread(x >> 32, h->buckets));
+	return b ? meta4(b, addr) : 0;
+}
+
+/* What DIR-24 says about a /24; addr in host byte order. */
+static __always_inline __u32 net4(const struct settings *s, __u32 addr)
+{
+	void *table = table_of(s, TABLE_NETS4);
+	struct line *l;
+	__u32 rule;
+
+	if (!table)
+		return 0;
+	l = line_of(table, addr >> 13);
+	if (!l)
+		return 0;
+	rule = ((__u16 *)l)[addr >> 8 & 31];
+	if (!rule)
+		return 0;
+	table = table_of(s, TABLE_RULES4);
+	if (!table)
+		return 0;
+	l = line_of(table, rule >> 4);
+	return l ? ((__u32 *)l)[rule & 15] : 0;
 }
 
 static __always_inline int multicast4(__be32 a)
@@ -30,24 +141,89 @@ static __always_inline int martian4(struct ipv4 *ip)
 	return multicast4(ip->source) || ip->source == all;
 }
 
-static __always_inline void check_ipv4(struct ipv4 *ip, struct packet *p)
+static __always_inline __u32 present4(__u32 addr)
 {
-	struct net4 key = {.bits = 32, .addr = ip->source};
-	__u32 addr = ip->source;
+	struct line *l = line_of(&dir4, addr >> 16);
 
-	if (martian4(ip)) {
-		p->why = REASON_MARTIAN_SOURCE;
-		return;
-	}
+	return l ? l->word[addr >> 13 & 7] >> (addr >> 7 & 62) & 3 : 0;
+}
+
+/* 1: the source decides, p->why and p->class say how. */
+static __always_inline int check_ipv4(const struct settings *s, struct cpu *c, struct ipv4 *ip, struct packet *p)
+{
+	__u32 addr = bpf_htonl(ip->source), here;
+	int hot = c->heat > HOT;
+
+	if (martian4(ip))
+		return against(s, p, REASON_MARTIAN_SOURCE, 0);
 	if (addr == 0)
-		return; /* nobody's address: can't be banned */
-	if (in_force(bpf_map_lookup_elem(&host4, &addr)))
-		p->why = REASON_HOST_BANNED;
-	else if (in_force(bpf_map_lookup_elem(&network4, &key)))
-		p->why = REASON_NETWORK_BANNED;
-	else
-		return;
-	p->allowed = bpf_map_lookup_elem(&allow4, &key) != NULL;
+		return 0; /* nobody's address: can't be banned */
+	if (hot && apply(s, p, find4(s, ip->source), REASON_HOST_BANNED))
+		goto decided;
+	here = present4(addr);
+	if (!hot && here & DIR_HOSTS && apply(s, p, find4(s, ip->source), REASON_HOST_BANNED))
+		goto decided;
+	if (c->heat)
+		c->heat--;
+	return here & DIR_NETS ? apply(s, p, net4(s, addr), REASON_NETWORK_BANNED) : 0;
+decided:
+	if (p->class != LIST_ALLOW && c->heat < HOTTEST - 3)
+		c->heat += 4;
+	return 1;
+}
+
+/* How the entries of a length are told apart in HOSTS6. A host stands there by a hash, with a check of it above the tag. */
+#define TAG_SITE 64
+#define TAG_HOST 128
+#define TAG_INSIDE 256 /* a /64: there are longer entries inside */
+#define CHECK_SHIFT 9
+
+static __always_inline __u64 meta6(const struct line *b, __u64 key, __u32 tag)
+{
+	__u64 got = 0;
+
+#pragma unroll
+	for (int i = 0; i < 8; i += 2)
+		if (b->word[i] == key && (b->word[i + 1] >> 32 & ~TAG_INSIDE) == tag)
+			got = b->word[i + 1];
+	return got;
+}
+
+/* find6 returns meta | tag << 32, 0 if there is none. */
+static __always_inline __u64 find6(void *table, const struct head *h, __u64 key, __u32 tag)
+{
+	__u64 x = (key ^ (__u64)tag << 7) * h->seed, got;
+	struct line *b;
+
+	x ^= x >> 32;
+	x *= 0x94d049bb133111ebull;
+	b = line_of(table, 1 + spread(x >> 32, h->buckets));
+	if (!b)
+		return 0;
+	got = meta6(b, key, tag);
+	if (got || !(b->word[6] | b->word[7]))
+		return got;
+	b = line_of(table, 1 + spread(x, h->buckets));
+	return b ? meta6(b, key, tag) : 0;
+}
+
+/* A host's key: both halves, mixed by a multiplier that no sender knows. */
+static __always_inline __u64 fold(const struct head *h, __u64 high, __u64 low)
+{
+	__u64 x = high * h->seed, y = low * (h->seed ^ 0x9e3779b97f4a7c14ull);
+
+	x ^= x >> 32;
+	y ^= y >> 29;
+	x = (x + y) * 0x94d049bb133111ebull;
+	x ^= x >> 31;
+	return x ? x : 1;
+}
+
+static __always_inline __u32 host_tag(__u64 high, __u64 low)
+{
+	__u64 x = (high + (low << 17 | low >> 47)) * 0xff51afd7ed558ccdull;
+
+	return TAG_HOST | (__u32)(x >> 41) << CHECK_SHIFT;
 }
 
 static __always_inline int multicast6(__be32 first)
@@ -68,29 +244,80 @@ static __always_inline int martian6(struct ipv6 *ip)
 	return !(ip->source[2] | ip->source[3]) && !multicast6(ip->destination[0]);
 }
 
-static __always_inline void check_ipv6(struct ipv6 *ip, struct packet *p)
+/* prefix in host byte order, its lower bits clear. */
+static __always_inline int present6(void *dir, __u64 prefix, __u32 lines)
+{
+	__u64 h = prefix * 0x9e3779b97f4a7c15ull;
+	struct line *l;
+
+	h ^= h >> 32;
+	h *= 0xbf58476d1ce4e5b9ull;
+	l = line_of(dir, h >> 48 & (lines - 1));
+	return l ? l->word[h >> 32 & 7] >> (h >> 35 & 63) & 1 : 0;
+}
+
+static __always_inline int check_trie6(const struct settings *s, struct packet *p)
 {
 	struct net6 key = {.bits = 128};
-	struct addr6 addr;
-	__u64 site;
+	__u32 *meta;
 
-	if (martian6(ip)) {
-		p->why = REASON_MARTIAN_SOURCE;
-		return;
+	__builtin_memcpy(key.addr, p->source, sizeof(key.addr));
+	meta = bpf_map_lookup_elem(&deep6, &key);
+	return meta ? apply(s, p, *meta, REASON_NETWORK_BANNED) : 0;
+}
+
+/* Entries longer than /64: hosts, and the rare lengths between. */
+static __always_inline int check_inside6(const struct settings *s, void *table, const struct head *h, __u64 high, struct packet *p)
+{
+	__u64 low = bpf_be64toh(*(__u64 *)&p->source[2]);
+
+	return apply(s, p, find6(table, h, fold(h, high, low), host_tag(high, low)), REASON_HOST_BANNED) || check_trie6(s, p);
+}
+
+/* inside and wide are what the presence filters say. */
+static __always_inline int check_tables6(const struct settings *s, __u64 high, int inside, int wide, struct packet *p)
+{
+	void *table = table_of(s, TABLE_HOSTS6);
+	struct head *h;
+
+	if (!table)
+		return 0;
+	h = (struct head *)line_of(table, 0);
+	if (!h)
+		return 0;
+	if (inside) {
+		__u64 site = find6(table, h, high, TAG_SITE);
+
+		if (site >> 32 & TAG_INSIDE && check_inside6(s, table, h, high, p))
+			return 1;
+		if (apply(s, p, site, REASON_HOST_BANNED))
+			return 1;
 	}
-	__builtin_memcpy(&addr, ip->source, sizeof(addr));
-	__builtin_memcpy(&site, ip->source, sizeof(site));
-	__builtin_memcpy(key.addr, ip->source, sizeof(key.addr));
-	if (!(addr.word[0] | addr.word[1] | addr.word[2] | addr.word[3]))
-		return; /* nobody's address: can't be banned */
-	/* ::/64 is no site: it holds the loopback address. */
-	if (in_force(bpf_map_lookup_elem(&host6, &addr)) || (site && in_force(bpf_map_lookup_elem(&site6, &site))))
-		p->why = REASON_HOST_BANNED;
-	else if (in_force(bpf_map_lookup_elem(&network6, &key)))
-		p->why = REASON_NETWORK_BANNED;
-	else
-		return;
-	p->allowed = bpf_map_lookup_elem(&allow6, &key) != NULL;
+	for (int bits = 60; bits >= 32; bits -= 4) {
+		if (!(h->levels >> (bits - 32) / 4 & 1) || !(bits > 48 ? inside : wide))
+			continue;
+		if (apply(s, p, find6(table, h, high & ~0ull << (64 - bits), bits), REASON_NETWORK_BANNED))
+			return 1;
+	}
+	return 0;
+}
+
+/* 1: the source decides, p->why and p->class say how. */
+static __always_inline int check_ipv6(const struct settings *s, struct ipv6 *ip, struct packet *p)
+{
+	int inside, wide;
+	__u64 high;
+
+	if (martian6(ip))
+		return against(s, p, REASON_MARTIAN_SOURCE, 0);
+	high = bpf_be64toh(*(__u64 *)&p->source[0]);
+	if (!high)
+		return 0; /* ::/64 is no site: it holds the unspecified and the loopback address */
+	inside = present6(&dir6, high & ~0xffffull, DIR6_LINES);
+	wide = present6(&dir6w, high & ~0xffffffffull, DIR6W_LINES);
+	if (inside | wide && check_tables6(s, high, inside, wide, p))
+		return 1;
+	return s->short6 ? check_trie6(s, p) : 0;
 }
 
 #endif

@@ -5,19 +5,26 @@
 #define VERDICT_H
 
 enum reason {
-	REASON_NONE = 0,           /* "" */
-	REASON_HOST_BANNED = 1,    /* host-banned */
-	REASON_NETWORK_BANNED = 2, /* network-banned */
-	REASON_BAD_PACKET = 3,     /* bad-packet */
-	REASON_TOO_MANY_TAGS = 4,  /* too-many-tags */
-	REASON_MARTIAN_SOURCE = 5, /* martian-source */
+	REASON_NONE = 0,            /* "" */
+	REASON_HOST_BANNED = 1,     /* host-banned */
+	REASON_NETWORK_BANNED = 2,  /* network-banned */
+	REASON_BAD_PACKET = 3,      /* bad-packet */
+	REASON_TOO_MANY_TAGS = 4,   /* too-many-tags */
+	REASON_MARTIAN_SOURCE = 5,  /* martian-source */
+	REASON_FRAGMENT = 6,        /* fragment */
+	REASON_EXTENSION_CHAIN = 7, /* extension-chain */
+	REASON_PORT_CLOSED = 8,     /* port-closed */
+	REASON_NOT_SIP = 9,         /* not-sip */
+	REASON_SOURCE_RATE = 10,    /* source-rate */
+	REASON_STRANGERS_RATE = 11, /* strangers-rate */
+	REASON_CONNECTION_RATE = 12, /* connection-rate */
 };
 
 enum action {
 	ACTION_PASS = 0,    /* nothing was against it */
 	ACTION_DROP = 1,    /* dropped */
 	ACTION_MONITOR = 2, /* would be dropped, but monitor mode lets it pass */
-	ACTION_ALLOW = 3,   /* banned, but the allow list lets it pass */
+	ACTION_ALLOW = 3,   /* its source is on the never-ban list, and nothing more was asked */
 };
 
 enum family {
@@ -27,7 +34,7 @@ enum family {
 };
 
 /* Room for counters: more reasons can come without a new layout. */
-#define FAMILIES 3
+#define FAMILIES 4
 #define REASONS 32
 #define ACTIONS 4
 

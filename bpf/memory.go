@@ -1,0 +1,259 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"brickhouse/bpf/table"
+)
+
+// region is a map in our memory, for as long as anybody can reach it.
+type region struct{ data []byte }
+
+// newRegion maps the values of an array into our memory: bytes of them.
+func newRegion(m *ebpf.Map, bytes int) (*region, error) {
+	page := os.Getpagesize()
+	data, err := unix.Mmap(m.FD(), 0, (bytes+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("mapping the kernel's %s: %w", m, err)
+	}
+	r := &region{data}
+	runtime.AddCleanup(r, func(data []byte) { _ = unix.Munmap(data) }, data)
+	return r, nil
+}
+
+func (r *region) lines(n int) []table.Line {
+	return unsafe.Slice((*table.Line)(unsafe.Pointer(unsafe.SliceData(r.data))), n)
+}
+
+func (r *region) words(n int) []uint64 {
+	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(r.data))), n)
+}
+
+// memory is the kernel's side of the tables (table.Memory). Its mutex guards the settings, which others change, too.
+type memory struct {
+	maps  *edgeObjects
+	fixed [3]*region
+
+	mu       sync.Mutex
+	settings edgeSettings
+	next     uint32 // generation that Next made last
+}
+
+const tables = uint32(table.Tables)
+
+// newMemory takes over what is in the maps.
+func newMemory(maps *edgeObjects) (*memory, error) {
+	m := &memory{maps: maps}
+	for i, f := range []struct {
+		m     *ebpf.Map
+		lines int
+	}{{maps.Dir4, table.Dir4Lines}, {maps.Dir6, table.Dir6Lines}, {maps.Dir6w, table.Dir6wLines}} {
+		var err error
+		if m.fixed[i], err = newRegion(f.m, f.lines*64); err != nil {
+			return nil, err
+		}
+	}
+	if err := maps.Config.Lookup(uint32(0), &m.settings); err != nil {
+		return nil, fmt.Errorf("reading the filter's settings: %w", err)
+	}
+	return m, nil
+}
+
+// Fixed returns the presence filters.
+func (m *memory) Fixed() (dir4, dir6, dir6w []table.Line) {
+	return m.fixed[0].lines(table.Dir4Lines), m.fixed[1].lines(table.Dir6Lines), m.fixed[2].lines(table.Dir6wLines)
+}
+
+// Next makes the maps of the next generation.
+func (m *memory) Next(lines [table.Tables]int) (out [table.Tables][]table.Line, keep any, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.next = 1 - m.settings.Generation&1
+	var regions []*region
+	for i, n := range lines {
+		inner, err := ebpf.NewMap(&ebpf.MapSpec{
+			Name: "table", Type: ebpf.Array, KeySize: 4, ValueSize: 64, MaxEntries: uint32(n), Flags: unix.BPF_F_MMAPABLE | unix.BPF_F_INNER_MAP,
+		})
+		if err != nil {
+			return out, nil, fmt.Errorf("making a table of %d lines: %w", n, permitted(err))
+		}
+		r, err := newRegion(inner, n*64)
+		if err == nil {
+			err = m.maps.Tables.Put(m.next*tables+uint32(i), inner)
+		}
+		inner.Close() // the outer map and our memory keep it
+		if err != nil {
+			return out, nil, fmt.Errorf("making a table of %d lines: %w", n, err)
+		}
+		regions = append(regions, r)
+		out[i] = r.lines(n)
+	}
+	return out, regions, nil
+}
+
+// Flip lets the program read the generation that Next made, and gives the other one's maps back.
+func (m *memory) Flip() error {
+	err := m.change(func(s *edgeSettings) { s.Generation = m.next })
+	if err != nil {
+		return err
+	}
+	for i := range tables {
+		if err := m.maps.Tables.Delete((1-m.next)*tables + i); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("giving back the tables of the last generation: %w", err)
+		}
+	}
+	return nil
+}
+
+// change changes the settings.
+func (m *memory) change(do func(*edgeSettings)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next := m.settings
+	do(&next)
+	if next == m.settings {
+		return nil
+	}
+	if err := m.maps.Config.Put(uint32(0), &next); err != nil {
+		return fmt.Errorf("changing the filter's settings: %w", err)
+	}
+	m.settings = next
+	return nil
+}
+
+// Trie changes an entry of the trie of IPv6 prefixes.
+func (m *memory) Trie(p netip.Prefix, meta table.Meta) error {
+	key := &edgeNet6{Bits: uint32(p.Bits()), Addr: words(p.Addr().As16())}
+	var err error
+	if meta == 0 {
+		if err = m.maps.Deep6.Delete(key); errors.Is(err, ebpf.ErrKeyNotExist) {
+			err = nil
+		}
+	} else {
+		err = m.maps.Deep6.Put(key, uint32(meta))
+	}
+	if err != nil {
+		return fmt.Errorf("entry of %s in the kernel: %w", p, err)
+	}
+	return nil
+}
+
+// Short says whether the trie has prefixes shorter than /20.
+func (m *memory) Short(has bool) error {
+	return m.change(func(s *edgeSettings) {
+		s.Short6 = 0
+		if has {
+			s.Short6 = 1
+		}
+	})
+}
+
+// Monitor says which lists drop nothing.
+func (m *memory) Monitor(lists uint64) error {
+	return m.change(func(s *edgeSettings) { s.MonitoredLists = lists })
+}
+
+// inherited reads the bans of hosts and sites off the generation in force.
+func (m *memory) inherited() ([]Ban, error) {
+	var lines [2][]table.Line
+	var keep [2]*region
+	for i, t := range []uint32{table.Hosts4, table.Hosts6} {
+		var inner *ebpf.Map
+		err := m.maps.Tables.Lookup(m.settings.Generation&1*tables+t, &inner)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the kernel's tables: %w", err)
+		}
+		n := int(inner.MaxEntries())
+		keep[i], err = newRegion(inner, n*64)
+		inner.Close()
+		if err != nil {
+			return nil, err
+		}
+		lines[i] = keep[i].lines(n)
+	}
+	var all []Ban
+	table.Bans(lines[0], lines[1], func(p netip.Prefix, l table.List, until table.Tick) {
+		all = append(all, Ban{Prefix: p, List: l, Until: until})
+	})
+	runtime.KeepAlive(keep)
+	return all, nil
+}
+
+// Ban is a ban as the kernel's tables hold it.
+type Ban struct {
+	Prefix netip.Prefix
+	List   table.List // of an earlier layout: table.None
+	Until  table.Tick
+}
+
+// Addresses are in network byte order in the kernel; words makes the integers that the generated types have of them.
+func words(b [16]byte) (w [4]uint32) {
+	for i := range w {
+		w[i] = binary.NativeEndian.Uint32(b[4*i:])
+	}
+	return w
+}
+
+func unwords(w [4]uint32) (b [16]byte) {
+	for i, n := range w {
+		binary.NativeEndian.PutUint32(b[4*i:], n)
+	}
+	return b
+}
+
+// What stands behind a local port, as xdp/maps.h numbers it.
+const (
+	portSIPUDP = 1
+	portSIPTCP = 2
+	portMedia  = 4
+	portOpen   = 8
+)
+
+// Ports say what the border listens on. All media ports are closed until they are opened.
+type Ports struct {
+	SIPUDP, SIPTCP []uint16
+	MediaFirst     uint16 // 0: media ports are not guarded
+	MediaLast      uint16
+}
+
+// SetPorts takes over what is behind the local ports.
+func (f *Filter) SetPorts(p Ports) {
+	next := make([]uint64, 65536)
+	for _, n := range p.SIPUDP {
+		next[n] |= portSIPUDP
+	}
+	for _, n := range p.SIPTCP {
+		next[n] |= portSIPTCP
+	}
+	for n := int(p.MediaFirst); p.MediaFirst != 0 && n <= int(p.MediaLast); n++ {
+		next[n] |= portMedia
+	}
+	have := f.ports.words(65536)
+	for i, w := range next {
+		atomic.StoreUint64(&have[i], w)
+	}
+}
+
+// OpenPort lets datagrams to a media port pass, or no longer. It costs a store.
+func (f *Filter) OpenPort(port uint16, open bool) {
+	w := &f.ports.words(65536)[port]
+	if open {
+		atomic.StoreUint64(w, *w|portOpen)
+	} else {
+		atomic.StoreUint64(w, *w&^portOpen)
+	}
+}

@@ -1,0 +1,31 @@
+package table
+
+import "net/netip"
+
+// Heap is memory for tables that only user space reads.
+type Heap struct{}
+
+// Fixed returns empty presence filters.
+func (Heap) Fixed() (dir4, dir6, dir6w []Line) {
+	return make([]Line, Dir4Lines), make([]Line, Dir6Lines), make([]Line, Dir6wLines)
+}
+
+// Next returns empty tables.
+func (Heap) Next(lines [Tables]int) (tables [Tables][]Line, keep any, err error) {
+	for i, n := range lines {
+		tables[i] = make([]Line, n)
+	}
+	return tables, nil, nil
+}
+
+// Flip does nothing: Set holds the tables itself.
+func (Heap) Flip() error { return nil }
+
+// Trie does nothing: Set looks into its own copy.
+func (Heap) Trie(netip.Prefix, Meta) error { return nil }
+
+// Short does nothing.
+func (Heap) Short(bool) error { return nil }
+
+// Monitor does nothing: Set knows it itself.
+func (Heap) Monitor(uint64) error { return nil }

@@ -1,0 +1,182 @@
+package table
+
+import (
+	"errors"
+	"net/netip"
+	"sync/atomic"
+	"unsafe"
+)
+
+// Sizes of the fixed tables, in lines, as bpf/xdp/maps.h has them.
+const (
+	Dir4Lines   = 1 << 16
+	Dir6Lines   = 1 << 16
+	Dir6wLines  = 1 << 12
+	nets4Lines  = 1 << 24 / 32
+	rules4Lines = maxRules / 16
+)
+
+const maxRules = 1 << 16
+
+// ErrRules tells that there are more different ends and lists among networks than the table can tell apart.
+var ErrRules = errors.New("too many different network rules")
+
+// nets4 is DIR-24: for each IPv4 /24 the number of a rule, and for each rule its value.
+type nets4 struct {
+	nets, rules []Line
+	numbers     map[Meta]uint16
+	next        uint32
+}
+
+func newNets4(nets, rules []Line) *nets4 {
+	return &nets4{nets: nets, rules: rules, numbers: map[Meta]uint16{}, next: 1}
+}
+
+// rule returns the number of a value, 0 for none.
+func (n *nets4) rule(m Meta) (uint16, error) {
+	if m == 0 {
+		return 0, nil
+	}
+	if r, ok := n.numbers[m]; ok {
+		return r, nil
+	}
+	if n.next == maxRules {
+		return 0, ErrRules
+	}
+	r := uint16(n.next)
+	n.next++
+	n.numbers[m] = r
+	atomic.StoreUint32(n.ruleWord(r), uint32(m))
+	return r, nil
+}
+
+func (n *nets4) ruleWord(r uint16) *uint32 {
+	return &(*[16]uint32)(unsafe.Pointer(&n.rules[r>>4]))[r&15]
+}
+
+// paint gives all /24s of a prefix that is no longer than that the rule r. addr is in host byte order.
+func (n *nets4) paint(addr uint32, bits int, r uint16) {
+	for block, left := addr>>8, 1<<(24-bits); left > 0; {
+		l := &n.nets[block>>5]
+		if block&31 == 0 && left >= 32 {
+			w := uint64(r) * 0x0001000100010001
+			for i := range l {
+				atomic.StoreUint64(&l[i], w)
+			}
+			block, left = block+32, left-32
+			continue
+		}
+		i, shift := block>>2&7, block&3*16
+		w := l[i]&^(0xffff<<shift) | uint64(r)<<shift
+		atomic.StoreUint64(&l[i], w)
+		block, left = block+1, left-1
+	}
+}
+
+// empty reports whether there is room for networks at all: a generation that begins without any has none.
+func (n *nets4) empty() bool { return len(n.nets) < nets4Lines }
+
+// get returns the value for an address in host byte order.
+func (n *nets4) get(addr uint32) Meta {
+	if n.empty() {
+		return 0
+	}
+	block := addr >> 8
+	w := atomic.LoadUint64(&n.nets[block>>5][block>>2&7])
+	r := uint16(w >> (block & 3 * 16))
+	if r == 0 {
+		return 0
+	}
+	return Meta(atomic.LoadUint32(n.ruleWord(r)))
+}
+
+// The presence of hosts and networks in a /24, two bits in dir4.
+const (
+	dirHosts = 1
+	dirNets  = 2
+)
+
+func dir4At(addr uint32) (line, word, shift uint32) {
+	return addr >> 16, addr >> 13 & 7, addr >> 7 & 62
+}
+
+func present4(dir []Line, addr uint32) uint64 {
+	line, word, shift := dir4At(addr)
+	return atomic.LoadUint64(&dir[line][word]) >> shift & 3
+}
+
+func mark4(dir []Line, addr uint32, bits uint64) {
+	line, word, shift := dir4At(addr)
+	w := &dir[line][word]
+	if *w>>shift&bits != bits {
+		atomic.StoreUint64(w, *w|bits<<shift)
+	}
+}
+
+// markNets4 marks all /24s of a prefix.
+func markNets4(dir []Line, addr uint32, bits int) {
+	for block, left := addr>>8, 1<<(24-bits); left > 0; {
+		if block&31 == 0 && left >= 32 {
+			line, word, _ := dir4At(block << 8)
+			w := &dir[line][word]
+			atomic.StoreUint64(w, *w|0xaaaaaaaaaaaaaaaa)
+			block, left = block+32, left-32
+			continue
+		}
+		mark4(dir, block<<8, dirNets)
+		block, left = block+1, left-1
+	}
+}
+
+func dir6At(prefix uint64, lines int) (line, word, shift uint64) {
+	h := prefix * 0x9e3779b97f4a7c15
+	h ^= h >> 32
+	h *= 0xbf58476d1ce4e5b9
+	return h >> 48 & uint64(lines-1), h >> 32 & 7, h >> 35 & 63
+}
+
+func present6(dir []Line, prefix uint64) bool {
+	line, word, shift := dir6At(prefix, len(dir))
+	return atomic.LoadUint64(&dir[line][word])>>shift&1 == 1
+}
+
+func mark6(dir []Line, prefix uint64) {
+	line, word, shift := dir6At(prefix, len(dir))
+	w := &dir[line][word]
+	if *w>>shift&1 == 0 {
+		atomic.StoreUint64(w, *w|1<<shift)
+	}
+}
+
+// Upper halves, cut at the lengths that the presence filters of IPv6 know.
+func at48(high uint64) uint64 { return high &^ (1<<16 - 1) }
+func at32(high uint64) uint64 { return high &^ (1<<32 - 1) }
+
+// level is the length, a multiple of 4 from 32 to 64, that a prefix of at most 64 bits is rounded up to.
+func level(bits int) int { return max(32, (bits+3)&^3) }
+
+func highOf(a netip.Addr) uint64 {
+	b := a.As16()
+	return be64(b[:8])
+}
+
+func be64(b []byte) uint64 {
+	_ = b[7]
+	return uint64(b[0])<<56 | uint64(b[1])<<48 | uint64(b[2])<<40 | uint64(b[3])<<32 | uint64(b[4])<<24 | uint64(b[5])<<16 | uint64(b[6])<<8 | uint64(b[7])
+}
+
+// hostSlot is where an IPv6 host stands: by a hash of both halves with a secret multiplier, and a check of 23 bits beside it.
+func hostSlot(seed uint64, a netip.Addr) slot {
+	b := a.As16()
+	high, low := be64(b[:8]), be64(b[8:])
+	x, y := high*seed, low*(seed^0x9e3779b97f4a7c14)
+	x ^= x >> 32
+	y ^= y >> 29
+	x = (x + y) * 0x94d049bb133111eb
+	x ^= x >> 31
+	if x == 0 {
+		x = 1
+	}
+	z := (high + (low<<17 | low>>47)) * 0xff51afd7ed558ccd
+	return slot{x, tagHost | uint32(z>>41)<<checkShift}
+}

@@ -1,0 +1,475 @@
+package table
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+)
+
+// The tables of a generation, in the order of bpf/xdp/maps.h.
+const (
+	Hosts4 = iota
+	Hosts6
+	Nets4
+	Rules4
+	Tables
+)
+
+// Memory is where tables stand.
+type Memory interface {
+	// Fixed returns the presence filters: Dir4Lines, Dir6Lines and Dir6wLines long.
+	Fixed() (dir4, dir6, dir6w []Line)
+	// Next returns zeroed memory for the tables of the next generation. keep is held as long as anybody may read there.
+	Next(lines [Tables]int) (tables [Tables][]Line, keep any, err error)
+	// Flip lets readers see what Next returned last.
+	Flip() error
+	// Trie changes the entry of an IPv6 prefix that is shorter than /20 or longer than /64; m 0 removes it.
+	Trie(p netip.Prefix, m Meta) error
+	// Short says whether there are such shorter than /20, to look for at all.
+	Short(bool) error
+	// Monitor says which lists, a bit each, drop nothing.
+	Monitor(lists uint64) error
+}
+
+// MaxDeep is how many IPv6 prefixes of /65 to /127 and of less than /20 there can be.
+const MaxDeep = 65536
+
+// Errors.
+var (
+	ErrPrefix = errors.New("no prefix that the filter can hold")
+	ErrDeep   = errors.New("too many IPv6 networks longer than /64 or shorter than /20")
+)
+
+// generation is what Lookup reads.
+type generation struct {
+	hosts4, hosts6 *buckets
+	nets           *nets4
+	keep           any
+}
+
+// Set is all that the filter knows about sources. Changes are made by one goroutine at a time; Lookup may run in any at any time.
+// Before the first Rebuild nothing is in force and changes are only remembered.
+type Set struct {
+	mem               Memory
+	dir4, dir6, dir6w []Line
+	gen               atomic.Pointer[generation]
+	deep              atomic.Pointer[map[netip.Prefix]Meta] // what stands in the trie; never changed once it is stored
+	short             atomic.Bool                           // there are IPv6 prefixes in it that are shorter than shortest6
+	watched           atomic.Uint64                         // monitored, for readers
+
+	monitored uint64
+	allow     *claims
+	bans      *claims
+	limited   *claims
+	known     *claims
+	lists     [Lists]*compact
+	inside    map[netip.Prefix]int // how many claims longer than /64 there are in an IPv6 /64
+	garbage   int                  // entries removed since the last Rebuild, whose presence bits may be stale
+}
+
+// New makes an empty set.
+func New(mem Memory) *Set {
+	s := &Set{mem: mem, allow: newClaims(), bans: newClaims(), limited: newClaims(), known: newClaims(), inside: map[netip.Prefix]int{}}
+	s.dir4, s.dir6, s.dir6w = mem.Fixed()
+	s.deep.Store(&map[netip.Prefix]Meta{})
+	return s
+}
+
+func check(p netip.Prefix) error {
+	if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() || p.Addr().Zone() != "" || p.Bits() == 0 ||
+		(p.Addr().IsUnspecified() && p.Addr().Is4()) {
+		return fmt.Errorf("%w: %s", ErrPrefix, p)
+	}
+	if p.Addr().Is6() && p.Bits() >= 32 && highOf(p.Addr()) == 0 { // the program does not look there: ::/64 is no site
+		return fmt.Errorf("%w: %s", ErrPrefix, p)
+	}
+	return nil
+}
+
+// Ban puts a ban into force, or changes the one of the same prefix.
+func (s *Set) Ban(p netip.Prefix, l List, until Tick) error {
+	if l < FirstBan || l >= Lists {
+		return fmt.Errorf("banning %s: list %d is none that bans", p, l)
+	}
+	return s.claim(s.bans, p, NewMeta(l, until))
+}
+
+// Unban ends the ban of exactly p; none is no error.
+func (s *Set) Unban(p netip.Prefix) error { return s.drop(s.bans, p) }
+
+// Limit holds a source to a strict rate.
+func (s *Set) Limit(p netip.Prefix, until Tick) error {
+	return s.claim(s.limited, p, NewMeta(Limited, until))
+}
+
+// Unlimit ends that.
+func (s *Set) Unlimit(p netip.Prefix) error { return s.drop(s.limited, p) }
+
+// Know marks a source behind which a good registration lives.
+func (s *Set) Know(p netip.Prefix, until Tick) error {
+	return s.claim(s.known, p, NewMeta(Known, until))
+}
+
+// Unknow ends that.
+func (s *Set) Unknow(p netip.Prefix) error { return s.drop(s.known, p) }
+
+func (s *Set) claim(c *claims, p netip.Prefix, m Meta) error {
+	if err := check(p); err != nil {
+		return err
+	}
+	if c.m[p] == m {
+		return nil
+	}
+	if _, there := c.m[p]; !there {
+		if err := s.countInside(p, 1); err != nil {
+			return err
+		}
+	}
+	c.set(p, m)
+	return s.update(p)
+}
+
+func (s *Set) drop(c *claims, p netip.Prefix) error {
+	if !c.delete(p) {
+		return nil
+	}
+	if err := s.countInside(p, -1); err != nil {
+		return err
+	}
+	return s.update(p)
+}
+
+// countInside keeps count of the claims longer than /64 in each /64.
+func (s *Set) countInside(p netip.Prefix, n int) error {
+	if p.Addr().Is4() || p.Bits() <= 64 {
+		return nil
+	}
+	if n > 0 && len(s.inside) >= MaxDeep {
+		return ErrDeep
+	}
+	site, _ := p.Addr().Prefix(64)
+	if s.inside[site] += n; s.inside[site] <= 0 {
+		delete(s.inside, site)
+	}
+	return nil
+}
+
+// SetAllow makes the never-ban list exactly ps, with all tables, in one step.
+func (s *Set) SetAllow(ps []netip.Prefix) error {
+	next := newClaims()
+	for _, p := range ps {
+		if p.Addr().Is6() && highOf(p.Addr()) == 0 && p.Bits() >= 64 {
+			continue // the loopback address and its like: nothing is looked up there, so it passes
+		}
+		if err := check(p); err != nil {
+			return err
+		}
+		next.set(p, NewMeta(Allow, Forever))
+	}
+	for p := range s.allow.m {
+		_ = s.countInside(p, -1)
+	}
+	s.allow = next
+	for p := range next.m {
+		if err := s.countInside(p, 1); err != nil {
+			return err
+		}
+	}
+	return s.rebuilt()
+}
+
+// SetList makes the list l exactly ps; nil ends it. All tables change in one step.
+func (s *Set) SetList(l List, ps []netip.Prefix) error {
+	if l < FirstBan || l >= Lists {
+		return fmt.Errorf("list %d is none that bans", l)
+	}
+	for _, p := range ps {
+		if err := check(p); err != nil {
+			return err
+		}
+	}
+	if old := s.lists[l]; old != nil {
+		for _, p := range old.six {
+			_ = s.countInside(p, -1)
+		}
+	}
+	s.lists[l] = nil
+	if len(ps) > 0 {
+		s.lists[l] = newCompact(ps)
+		for _, p := range s.lists[l].six {
+			if err := s.countInside(p, 1); err != nil {
+				return err
+			}
+		}
+	}
+	return s.rebuilt()
+}
+
+// ListLen is how many entries a list has, those within others left out.
+func (s *Set) ListLen(l List) int {
+	if s.lists[l] == nil {
+		return 0
+	}
+	return s.lists[l].len()
+}
+
+// SetMonitored says which lists, a bit each, only count. What is enforced wins over what is not, so all tables are made anew.
+func (s *Set) SetMonitored(lists uint64) error {
+	if lists == s.monitored {
+		return nil
+	}
+	if err := s.mem.Monitor(lists); err != nil {
+		return err
+	}
+	s.monitored = lists
+	s.watched.Store(lists)
+	return s.rebuilt()
+}
+
+// rebuilt is Rebuild, once there is something in force.
+func (s *Set) rebuilt() error {
+	if s.gen.Load() == nil {
+		return nil
+	}
+	return s.Rebuild()
+}
+
+// Len is how many entries the tables of hosts hold, IPv4 and IPv6, and how many bytes those have.
+func (s *Set) Len() (hosts4, hosts6, bytes int) {
+	g := s.gen.Load()
+	if g == nil {
+		return 0, 0, 0
+	}
+	return g.hosts4.used, g.hosts6.used, 64 * (len(g.hosts4.lines) + len(g.hosts6.lines))
+}
+
+// Rebuild makes all tables anew from what is claimed and changes over to them in one step.
+func (s *Set) Rebuild() error {
+	spare := 100
+	for {
+		ok, err := s.rebuild(spare)
+		if ok || err != nil {
+			return err
+		}
+		spare += 25 // an unlucky seed, or a table more crowded than it was counted
+		if spare > 300 {
+			return errors.New("the tables of hosts can't be laid out")
+		}
+	}
+}
+
+func (s *Set) rebuild(spare int) (ok bool, err error) {
+	n4, n6 := s.sizes()
+	lines := [Tables]int{linesFor(n4*spare/100, false), linesFor(n6*spare/100, true), 1, 1}
+	if s.hasNets4() {
+		lines[Nets4], lines[Rules4] = nets4Lines, rules4Lines
+	}
+	tables, keep, err := s.mem.Next(lines)
+	if err != nil {
+		return false, err
+	}
+	b := &builder{s: s, g: &generation{
+		hosts4: newBuckets(tables[Hosts4], false, rand.Uint64()|1),
+		hosts6: newBuckets(tables[Hosts6], true, rand.Uint64()|1),
+		nets:   newNets4(tables[Nets4], tables[Rules4]),
+		keep:   keep,
+	}, dir4: make([]Line, Dir4Lines), dir6: make([]Line, Dir6Lines), dir6w: make([]Line, Dir6wLines)}
+	if err := b.fill(); err != nil {
+		if errors.Is(err, errNoRoom) {
+			return false, nil
+		}
+		return false, err
+	}
+	if err := s.changeDeep(b.deep); err != nil {
+		return false, err
+	}
+	// What is new must be present before it is in force; what is gone stays present until then.
+	for _, d := range b.dirs() {
+		for i := range d.have {
+			for j, w := range d.next[i] {
+				if have := d.have[i][j]; have|w != have {
+					atomic.StoreUint64(&d.have[i][j], have|w)
+				}
+			}
+		}
+	}
+	if err := s.mem.Flip(); err != nil {
+		return false, err
+	}
+	s.gen.Store(b.g)
+	for _, d := range b.dirs() {
+		for i := range d.have {
+			for j, w := range d.next[i] {
+				if d.have[i][j] != w {
+					atomic.StoreUint64(&d.have[i][j], w)
+				}
+			}
+		}
+	}
+	s.garbage = 0
+	return true, nil
+}
+
+// changeDeep makes the trie equal to next, new entries first.
+func (s *Set) changeDeep(next map[netip.Prefix]Meta) error {
+	old, short := *s.deep.Load(), false
+	for p, m := range next {
+		short = short || p.Bits() < shortest6
+		if old[p] != m {
+			if err := s.mem.Trie(p, m); err != nil {
+				return err
+			}
+		}
+	}
+	if short != s.short.Load() {
+		if err := s.mem.Short(short); err != nil {
+			return err
+		}
+	}
+	s.deep.Store(&next)
+	s.short.Store(short)
+	for p := range old {
+		if _, ok := next[p]; !ok {
+			if err := s.mem.Trie(p, 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Found is what the tables say about a source.
+type Found struct {
+	Class   List // Allow, Known or Limited; None for a stranger
+	Ban     Meta // the ban that decides; 0: none
+	Network bool // it is a network's
+	Noted   Meta // a ban in monitor mode that would have decided
+	NotedIn bool // that is a network's
+}
+
+// apply takes an entry into account, as the kernel program does; true if it decides.
+func (f *Found) apply(m Meta, network bool, now Tick, monitored uint64) bool {
+	if !m.InForce(now) {
+		return false
+	}
+	l := m.List()
+	switch {
+	case l < FirstBan:
+		f.Class = l
+		return l == Allow
+	case monitored>>l&1 == 1:
+		if f.Noted == 0 {
+			f.Noted, f.NotedIn = m, network
+		}
+		return false
+	}
+	f.Ban, f.Network = m, network
+	return true
+}
+
+// Lookup tells what the tables say about a source at the time now. It takes no lock and allocates nothing.
+func (s *Set) Lookup(a netip.Addr, now Tick) (f Found) {
+	g := s.gen.Load()
+	if g == nil {
+		return f
+	}
+	defer runtime.KeepAlive(g)
+	if a.Is4() {
+		s.lookup4(g, addr4(a), now, &f)
+	} else if a.Is6() {
+		s.lookup6(g, a, now, &f)
+	}
+	return f
+}
+
+func (s *Set) lookup4(g *generation, a uint32, now Tick, f *Found) {
+	here := present4(s.dir4, a)
+	if a == 0 || here == 0 {
+		return
+	}
+	monitored := s.watched.Load()
+	if here&dirHosts != 0 {
+		if m, _ := g.hosts4.get(key4(a)); f.apply(m, false, now, monitored) {
+			return
+		}
+	}
+	if here&dirNets != 0 {
+		f.apply(g.nets.get(a), true, now, monitored)
+	}
+}
+
+func (s *Set) lookup6(g *generation, a netip.Addr, now Tick, f *Found) {
+	high := highOf(a)
+	if high == 0 {
+		return
+	}
+	monitored := s.watched.Load()
+	inside, wide := present6(s.dir6, at48(high)), present6(s.dir6w, at32(high))
+	if inside {
+		m, more := g.hosts6.get(slot{high, tagSite})
+		if more && s.lookupInside(g, a, now, monitored, f) || f.apply(m, false, now, monitored) {
+			return
+		}
+	}
+	levels := atomic.LoadUint64(&g.hosts6.lines[0][headLevels])
+	for bits := 60; bits >= 32 && (inside || wide); bits -= 4 {
+		if levels>>((bits-32)/4)&1 == 0 || (bits > 48 && !inside) || (bits <= 48 && !wide) {
+			continue
+		}
+		if m, _ := g.hosts6.get(slot{high & (^uint64(0) << (64 - bits)), uint32(bits)}); f.apply(m, true, now, monitored) {
+			return
+		}
+	}
+	if s.short.Load() {
+		f.apply(s.inTrie(a), true, now, monitored)
+	}
+}
+
+func (s *Set) lookupInside(g *generation, a netip.Addr, now Tick, monitored uint64, f *Found) bool {
+	if m, _ := g.hosts6.get(hostSlot(g.hosts6.lines[0][headSeed], a)); f.apply(m, false, now, monitored) {
+		return true
+	}
+	return f.apply(s.inTrie(a), true, now, monitored)
+}
+
+// inTrie is the entry of the longest prefix in the trie that covers a.
+func (s *Set) inTrie(a netip.Addr) Meta {
+	deep := *s.deep.Load()
+	for bits := 127; bits > 0 && len(deep) > 0; bits-- {
+		if bits == 64 {
+			bits = shortest6 - 1
+		}
+		p, _ := a.Prefix(bits)
+		if m, ok := deep[p]; ok {
+			return m
+		}
+	}
+	return 0
+}
+
+// Bans tells the bans of IPv4 hosts and IPv6 /64s that stand in tables of a generation as it is found in memory.
+func Bans(hosts4, hosts6 []Line, do func(p netip.Prefix, l List, until Tick)) {
+	each := func(lines []Line, six bool, prefix func(slot) (netip.Prefix, bool)) {
+		if len(lines) < 2 {
+			return
+		}
+		(&buckets{lines: lines, six: six}).each(func(s slot, m Meta, _ bool) {
+			if p, ok := prefix(s); ok && m.List() >= FirstBan {
+				do(p, m.List(), m.Until())
+			}
+		})
+	}
+	each(hosts4, false, func(s slot) (netip.Prefix, bool) {
+		return netip.PrefixFrom(from4(uint32(key4(uint32(s.key)).key)), 32), true
+	})
+	each(hosts6, true, func(s slot) (netip.Prefix, bool) {
+		var b [16]byte
+		for i := range 8 {
+			b[i] = byte(s.key >> (56 - 8*i))
+		}
+		return netip.PrefixFrom(netip.AddrFrom16(b), 64), s.tag == tagSite
+	})
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What it wants, once its source may be here: fragments, extension headers, closed media ports, and on the SIP ports what no
+ * phone would send, or not so much of it. A source on the never-ban list does not come here. */
+#ifndef SERVICE_H
+#define SERVICE_H
+
+#include "maps.h"
+#include "parse.h"
+#include "source.h"
+
+#define MAX_EXTENSIONS 6
+
+/* Classes of rate cells. */
+#define CELL_DATAGRAM 0
+#define CELL_CONNECTION 1
+
+/* Takes one packet's room of a cell; 0 if there is none. Two CPUs at once may take one's room twice: a packet too many. */
+static __always_inline int take(__u64 *tat, const struct rate *r, __u64 now)
+{
+	__u64 was = *tat, from = was > now ? was : now;
+
+	if (from - now > r->slack)
+		return 0;
+	__sync_val_compare_and_swap(tat, was, from + r->gap);
+	return 1;
+}
+
+/* The rate that a class of source is held to, at most datagrams or connections. */
+static __always_inline const struct rate *rate_of(const struct settings *s, const struct packet *p, __u32 what)
+{
+	if (p->class == LIST_LIMITED)
+		return &s->limited;
+	if (what == CELL_CONNECTION)
+		return &s->connections;
+	return p->class == LIST_KNOWN ? &s->known : &s->source;
+}
+
+/* Sources are told apart by address, IPv6 by /64. Where two share a cell, the seed parts them again after the next restart. */
+static __always_inline __u64 *cell_of(const struct settings *s, const struct packet *p, __u32 what)
+{
+	__u64 x = p->family == FAMILY_IPV4 ? p->source[0] : *(__u64 *)&p->source[0];
+	__u32 i;
+
+	x = (x ^ s->seed ^ (__u64)what << 62) * 0x9e3779b97f4a7c15ull;
+	x ^= x >> 32;
+	x *= 0xbf58476d1ce4e5b9ull;
+	i = x >> 44;
+	return bpf_map_lookup_elem(&cells, &i);
+}
+
+/* The limits of one source. */
+static __always_inline int check_rate(const struct settings *s, struct packet *p, __u32 what)
+{
+	const struct rate *r = rate_of(s, p, what);
+	__u64 *tat;
+
+	if (!r->gap)
+		return 0;
+	tat = cell_of(s, p, what);
+	if (!tat || take(tat, r, bpf_ktime_get_coarse_ns()))
+		return 0;
+	return against(s, p, what == CELL_CONNECTION ? REASON_CONNECTION_RATE : REASON_SOURCE_RATE, 0);
+}
+
+/* The limit of all strangers together. */
+static __always_inline int check_strangers(const struct settings *s, struct packet *p)
+{
+	__u32 zero = 0;
+	__u64 *tat;
+
+	if (p->class == LIST_KNOWN || !s->all.gap)
+		return 0;
+	tat = bpf_map_lookup_elem(&strangers, &zero);
+	if (!tat || take(tat, &s->all, bpf_ktime_get_coarse_ns()))
+		return 0;
+	return against(s, p, REASON_STRANGERS_RATE, 0);
+}
+
+#define ONES 0x0101010101010101ull
+#define HIGHS 0x8080808080808080ull
+
+/* The high bit of each byte of w that is zero; bytes above the first such one may be marked, too. */
+static __always_inline __u64 zeros(__u64 w)
+{
+	return (w - ONES) & ~w & HIGHS;
+}
+
+/* The high bit of each byte of w that is a letter, as long as no byte below it is above 0x7f. */
+static __always_inline __u64 letters(__u64 w)
+{
+	w |= 0x20 * ONES;
+	return (w + (0x80 - 'a') * ONES) & ~(w + (0x7f - 'z') * ONES) & ~w & HIGHS;
+}
+
+/* The first bytes of a request (RFC 3261 §7.1): a method, which is a token and may be longer than what is looked at, a space, and a
+ * URI, which begins with a letter. The slash is no token's: it stands in "HTTP/1.1". */
+static __always_inline int is_request(__u64 w, __u8 ninth)
+{
+	__u64 space = zeros(w ^ 0x20 * ONES), method, bad;
+
+	space &= -space; /* the first one */
+	if (space == 0x80)
+		return 0;
+	method = space ? space - 1 : ~0ull;
+	bad = (w | (w + 0x01 * ONES)) & HIGHS;                      /* above 0x7e */
+	bad |= ~(w + 0x5f * ONES) & HIGHS;                          /* below 0x21 */
+	bad |= zeros(w ^ '/' * ONES);
+	if (bad & method)
+		return 0;
+	if (space >> 63)
+		return letters(ninth) & 0x80;
+	return !space || letters(w) & space << 8;
+}
+
+/* Whether a datagram begins like SIP, or like what phones send to keep a NAT open (RFC 5626 §3.5: CRLF, STUN; some send zeros). */
+static __always_inline int like_sip(const __u8 *at, const void *end)
+{
+	__u64 w;
+
+	if ((void *)at + 9 > end) {
+		if ((void *)at + 1 > end)
+			return 1;
+		return *at == '\r' || *at == 0;
+	}
+	w = *(__u64 *)at;
+	if (w == 0x20302e322f504953ull) /* "SIP/2.0 " */
+		return 1;
+	if ((w & 0xffff) == 0x0a0d)
+		return 1;
+	if (w >> 32 == 0x42a41221 && (w & 0xc0) == 0) /* RFC 8489 §5: the magic cookie */
+		return 1;
+	return is_request(w, at[8]);
+}
+
+static __always_inline __u64 port_of(__be16 port)
+{
+	__u32 i = bpf_ntohs(port);
+	__u64 *what = bpf_map_lookup_elem(&ports, &i);
+
+	return what ? *what : 0;
+}
+
+static __always_inline int check_udp(const struct settings *s, struct udp *u, void *end, struct packet *p)
+{
+	__u64 what;
+
+	if ((void *)(u + 1) > end)
+		return against(s, p, REASON_BAD_PACKET, 0);
+	what = port_of(u->destination);
+	if ((what & (PORT_MEDIA | PORT_OPEN)) == PORT_MEDIA)
+		return against(s, p, REASON_PORT_CLOSED, 0);
+	if (!(what & PORT_SIP_UDP))
+		return 0;
+	if (!like_sip((__u8 *)(u + 1), end) && against(s, p, REASON_NOT_SIP, 0))
+		return 1;
+	return check_rate(s, p, CELL_DATAGRAM) || check_strangers(s, p);
+}
+
+static __always_inline int check_tcp(const struct settings *s, struct tcp *t, void *end, struct packet *p)
+{
+	if ((void *)(t + 1) > end)
+		return against(s, p, REASON_BAD_PACKET, 0);
+	if ((t->flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || !(port_of(t->destination) & PORT_SIP_TCP))
+		return 0;
+	return check_rate(s, p, CELL_CONNECTION);
+}
+
+/* A later fragment has no port, so nobody knows what it wants. */
+static __always_inline int check_fragment(const struct settings *s, struct packet *p)
+{
+	if (s->fragments == FRAGMENTS_PASS)
+		return 0;
+	if (s->fragments == FRAGMENTS_DROP)
+		return against(s, p, REASON_FRAGMENT, 0);
+	return check_rate(s, p, CELL_DATAGRAM);
+}
+
+static __always_inline int is_extension(__u8 proto)
+{
+	switch (proto) {
+	case PROTO_HOP_BY_HOP:
+	case PROTO_ROUTING:
+	case PROTO_FRAGMENT:
+	case PROTO_AUTHENTICATION:
+	case PROTO_OPTIONS:
+	case PROTO_MOBILITY:
+	case PROTO_HIP:
+	case PROTO_SHIM6:
+		return 1;
+	}
+	return 0;
+}
+
+static __always_inline int check_transport(const struct settings *s, void *at, __u8 proto, void *end, struct packet *p)
+{
+	if (proto == PROTO_UDP)
+		return check_udp(s, at, end, p);
+	if (proto == PROTO_TCP)
+		return check_tcp(s, at, end, p);
+	return 0;
+}
+
+static __always_inline int service_ipv4(const struct settings *s, struct ipv4 *ip, void *end, struct packet *p)
+{
+	if (ip->fragment & bpf_htons(FRAGMENT_OFFSET))
+		return check_fragment(s, p);
+	return check_transport(s, (void *)ip + (ip->version_ihl & 0xf) * 4, ip->protocol, end, p);
+}
+
+static __always_inline int service_ipv6(const struct settings *s, struct ipv6 *ip, void *end, struct packet *p)
+{
+	void *at = ip + 1;
+	__u8 proto = ip->next;
+
+	for (int i = 0; i < MAX_EXTENSIONS && is_extension(proto); i++) {
+		struct extension *e = at;
+
+		if ((void *)(e + 1) > end)
+			return against(s, p, REASON_BAD_PACKET, 0);
+		if (proto == PROTO_FRAGMENT) {
+			if (e->fragment & bpf_htons(0xfff8))
+				return check_fragment(s, p);
+			at += sizeof(*e);
+		} else {
+			at += proto == PROTO_AUTHENTICATION ? (e->length + 2) * 4 : (e->length + 1) * 8;
+		}
+		proto = e->next;
+	}
+	if (is_extension(proto))
+		return against(s, p, REASON_EXTENSION_CHAIN, 0);
+	return check_transport(s, at, proto, end, p);
+}
+
+#endif
