@@ -246,6 +246,18 @@ func (s *Set) Len() (hosts4, hosts6, bytes int) {
 	return g.hosts4.used, g.hosts6.used, 64 * (len(g.hosts4.lines) + len(g.hosts6.lines))
 }
 
+// MoveTo takes everything that is claimed to other memory and puts it into force there. It must not run beside Lookup.
+func (s *Set) MoveTo(mem Memory) error {
+	s.mem = mem
+	s.dir4, s.dir6, s.dir6w = mem.Fixed()
+	s.deep.Store(&map[netip.Prefix]Meta{})
+	s.short.Store(false)
+	if err := mem.Monitor(s.monitored); err != nil {
+		return err
+	}
+	return s.Rebuild()
+}
+
 // Rebuild makes all tables anew from what is claimed and changes over to them in one step.
 func (s *Set) Rebuild() error {
 	spare := 100

@@ -197,7 +197,8 @@ struct cpu {
 	__u64 second;  /* begin of the second that samples are counted in, CLOCK_MONOTONIC in ns */
 	__u64 used;    /* samples in it */
 	__u64 lost;    /* samples that found no room */
-	__u64 unused[4];
+	__u64 passed_over; /* drops that were no samples, since there were enough */
+	__u64 unused[3];
 	struct count counts[FAMILIES * REASONS * ACTIONS]; /* (family * REASONS + reason) * ACTIONS + action */
 	struct count dropped[LISTS];   /* by list */
 	struct count monitored[LISTS]; /* by list */

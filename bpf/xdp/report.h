@@ -108,7 +108,8 @@ static __always_inline int finish(struct xdp_md *ctx, const struct settings *s, 
 			c->wait = 1 + (__u32)((__u64)bpf_get_prandom_u32() * (2 * weight - 1) >> 32);
 		}
 	}
-	if (weight || (p->why && s->samples && c->used < s->samples))
+	/* Drops beside the samples get half of them at most; when they have had it, one in 256 asks whether the second is over. */
+	if (weight || (p->why && (c->used < s->samples >> 1 || !(++c->passed_over & 255))))
 		sample(ctx, p, action, weight);
 	return action == ACTION_DROP ? XDP_DROP : XDP_PASS;
 }
