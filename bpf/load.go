@@ -102,7 +102,7 @@ func (f *Filter) open() (err error) {
 		return err
 	}
 	f.set = table.New(f.mem)
-	if f.bans, err = f.mem.inherited(); err != nil || f.dir == "" {
+	if f.bans, err = f.mem.bans(); err != nil || f.dir == "" {
 		return err
 	}
 	old, err := f.previousBans()
@@ -113,6 +113,9 @@ func (f *Filter) open() (err error) {
 // Sources are the tables of banned, limited and known sources and of the never-ban list. Nothing of them is in force before the first
 // Rebuild; until then the kernel goes on with what it had.
 func (f *Filter) Sources() *table.Set { return f.set }
+
+// Bans reads the bans of IPv4 hosts and IPv6 /64s off the kernel's tables, also those that have ended and were not removed yet.
+func (f *Filter) Bans() ([]Ban, error) { return f.mem.bans() }
 
 // Inherited are the bans that were in the kernel's tables when the filter was loaded: of IPv4 hosts and IPv6 /64s, and all that an
 // earlier layout held. They are gone with the next Rebuild unless they are banned anew.

@@ -164,8 +164,8 @@ func (m *memory) Monitor(lists uint64) error {
 	return m.change(func(s *edgeSettings) { s.MonitoredLists = lists })
 }
 
-// inherited reads the bans of hosts and sites off the generation in force.
-func (m *memory) inherited() ([]Ban, error) {
+// bans reads the bans of hosts and sites off the generation in force.
+func (m *memory) bans() ([]Ban, error) {
 	var lines [2][]table.Line
 	var keep [2]*region
 	for i, t := range []uint32{table.Hosts4, table.Hosts6} {

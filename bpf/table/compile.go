@@ -14,14 +14,8 @@ var errNoRoom = errors.New("no room in a table of hosts")
 type builder struct {
 	s                 *Set
 	g                 *generation
-	dir4, dir6, dir6w []Line
+	dir4, dir6, dir6w *filter
 	deep              map[netip.Prefix]Meta
-}
-
-type dirPair struct{ have, next []Line }
-
-func (b *builder) dirs() []dirPair {
-	return []dirPair{{b.s.dir4, b.dir4}, {b.s.dir6, b.dir6}, {b.s.dir6w, b.dir6w}}
 }
 
 // all are the claims that come one by one.
@@ -141,7 +135,7 @@ func (b *builder) host4(a uint32, m Meta) error {
 		b.s.garbage++
 		return nil
 	}
-	mark4(b.dir4, a, dirHosts)
+	b.dir4.mark4(a, dirHosts)
 	if !b.g.hosts4.put(k, m, false) {
 		return errNoRoom
 	}
@@ -235,7 +229,7 @@ func (b *builder) paint(strokes []stroke, first, last uint32) error {
 		for i := range uint32(1) << (24 - st.bits) {
 			picture[from+i] = r
 		}
-		markNets4(b.dir4, st.addr, int(st.bits))
+		b.dir4.markNets4(st.addr, int(st.bits))
 	}
 	for i, r := range picture {
 		b.g.nets.paint(first+uint32(i)<<8, 24, r)
@@ -286,9 +280,9 @@ func (b *builder) entry6(high uint64, l int) error {
 		return nil
 	}
 	if l > 48 {
-		mark6(b.dir6, at48(high))
+		b.dir6.mark6(at48(high))
 	} else {
-		mark6(b.dir6w, at32(high))
+		b.dir6w.mark6(at32(high))
 	}
 	if !b.g.hosts6.put(k, m, more) {
 		return errNoRoom
@@ -440,7 +434,7 @@ func (b *builder) fillNets4() error {
 			return err
 		}
 		b.g.nets.paint(st.addr, int(st.bits), r)
-		markNets4(b.dir4, st.addr, int(st.bits))
+		b.dir4.markNets4(st.addr, int(st.bits))
 	}
 	return nil
 }
@@ -452,7 +446,7 @@ func (b *builder) fillList(c *compact, m Meta) error {
 		if exempt && b.g.nets.get(a).List() == Allow {
 			return nil
 		}
-		mark4(b.dir4, a, dirHosts)
+		b.dir4.mark4(a, dirHosts)
 		if !b.g.hosts4.offer4(key4(a), m, b.s.better) {
 			return errNoRoom
 		}

@@ -2,6 +2,7 @@ package table
 
 import (
 	"errors"
+	"math/bits"
 	"net/netip"
 	"sync/atomic"
 	"unsafe"
@@ -100,30 +101,82 @@ func dir4At(addr uint32) (line, word, shift uint32) {
 	return addr >> 16, addr >> 13 & 7, addr >> 7 & 62
 }
 
-func present4(dir []Line, addr uint32) uint64 {
-	line, word, shift := dir4At(addr)
-	return atomic.LoadUint64(&dir[line][word]) >> shift & 3
+// filter is a presence filter: bits that spare a look-up where they are clear. It remembers which of its lines may have some.
+type filter struct {
+	lines []Line
+	dirty []uint64 // a bit for each line
 }
 
-func mark4(dir []Line, addr uint32, bits uint64) {
-	line, word, shift := dir4At(addr)
-	w := &dir[line][word]
-	if *w>>shift&bits != bits {
-		atomic.StoreUint64(w, *w|bits<<shift)
+// newFilter takes lines over as they are found.
+func newFilter(lines []Line) *filter {
+	f := blankFilter(lines)
+	for i := range f.dirty {
+		f.dirty[i] = ^uint64(0)
+	}
+	return f
+}
+
+// blankFilter takes lines that are all zero.
+func blankFilter(lines []Line) *filter { return &filter{lines, make([]uint64, len(lines)/64)} }
+
+func (f *filter) set(line, word, bits uint64) {
+	f.dirty[line/64] |= 1 << (line % 64)
+	if w := &f.lines[line][word]; *w&bits != bits {
+		atomic.StoreUint64(w, *w|bits)
 	}
 }
 
+// include sets all bits of next, too.
+func (f *filter) include(next *filter) {
+	next.eachDirty(func(line uint64) {
+		for word, w := range next.lines[line] {
+			if w != 0 {
+				f.set(line, uint64(word), w)
+			}
+		}
+	})
+}
+
+// become makes f equal to next.
+func (f *filter) become(next *filter) {
+	f.eachDirty(func(line uint64) {
+		for word, w := range next.lines[line] {
+			if f.lines[line][word] != w {
+				atomic.StoreUint64(&f.lines[line][word], w)
+			}
+		}
+	})
+	copy(f.dirty, next.dirty)
+}
+
+func (f *filter) eachDirty(do func(line uint64)) {
+	for i, w := range f.dirty {
+		for ; w != 0; w &= w - 1 {
+			do(uint64(i*64 + bits.TrailingZeros64(w)))
+		}
+	}
+}
+
+func (f *filter) present4(addr uint32) uint64 {
+	line, word, shift := dir4At(addr)
+	return atomic.LoadUint64(&f.lines[line][word]) >> shift & 3
+}
+
+func (f *filter) mark4(addr uint32, bits uint64) {
+	line, word, shift := dir4At(addr)
+	f.set(uint64(line), uint64(word), bits<<shift)
+}
+
 // markNets4 marks all /24s of a prefix.
-func markNets4(dir []Line, addr uint32, bits int) {
+func (f *filter) markNets4(addr uint32, bits int) {
 	for block, left := addr>>8, 1<<(24-bits); left > 0; {
 		if block&31 == 0 && left >= 32 {
 			line, word, _ := dir4At(block << 8)
-			w := &dir[line][word]
-			atomic.StoreUint64(w, *w|0xaaaaaaaaaaaaaaaa)
+			f.set(uint64(line), uint64(word), 0xaaaaaaaaaaaaaaaa)
 			block, left = block+32, left-32
 			continue
 		}
-		mark4(dir, block<<8, dirNets)
+		f.mark4(block<<8, dirNets)
 		block, left = block+1, left-1
 	}
 }
@@ -135,17 +188,14 @@ func dir6At(prefix uint64, lines int) (line, word, shift uint64) {
 	return h >> 48 & uint64(lines-1), h >> 32 & 7, h >> 35 & 63
 }
 
-func present6(dir []Line, prefix uint64) bool {
-	line, word, shift := dir6At(prefix, len(dir))
-	return atomic.LoadUint64(&dir[line][word])>>shift&1 == 1
+func (f *filter) present6(prefix uint64) bool {
+	line, word, shift := dir6At(prefix, len(f.lines))
+	return atomic.LoadUint64(&f.lines[line][word])>>shift&1 == 1
 }
 
-func mark6(dir []Line, prefix uint64) {
-	line, word, shift := dir6At(prefix, len(dir))
-	w := &dir[line][word]
-	if *w>>shift&1 == 0 {
-		atomic.StoreUint64(w, *w|1<<shift)
-	}
+func (f *filter) mark6(prefix uint64) {
+	line, word, shift := dir6At(prefix, len(f.lines))
+	f.set(line, word, 1<<shift)
 }
 
 // Upper halves, cut at the lengths that the presence filters of IPv6 know.

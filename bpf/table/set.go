@@ -54,7 +54,7 @@ type generation struct {
 // Before the first Rebuild nothing is in force and changes are only remembered.
 type Set struct {
 	mem               Memory
-	dir4, dir6, dir6w []Line
+	dir4, dir6, dir6w *filter
 	gen               atomic.Pointer[generation]
 	deep              atomic.Pointer[map[netip.Prefix]Meta] // what stands in the trie; never changed once it is stored
 	short             atomic.Bool                           // there are IPv6 prefixes in it that are shorter than shortest6
@@ -73,9 +73,14 @@ type Set struct {
 // New makes an empty set.
 func New(mem Memory) *Set {
 	s := &Set{mem: mem, allow: newClaims(), bans: newClaims(), limited: newClaims(), known: newClaims(), inside: map[netip.Prefix]int{}}
-	s.dir4, s.dir6, s.dir6w = mem.Fixed()
+	s.takeFixed()
 	s.deep.Store(&map[netip.Prefix]Meta{})
 	return s
+}
+
+func (s *Set) takeFixed() {
+	dir4, dir6, dir6w := s.mem.Fixed()
+	s.dir4, s.dir6, s.dir6w = newFilter(dir4), newFilter(dir6), newFilter(dir6w)
 }
 
 func check(p netip.Prefix) error {
@@ -249,7 +254,7 @@ func (s *Set) Len() (hosts4, hosts6, bytes int) {
 // MoveTo takes everything that is claimed to other memory and puts it into force there. It must not run beside Lookup.
 func (s *Set) MoveTo(mem Memory) error {
 	s.mem = mem
-	s.dir4, s.dir6, s.dir6w = mem.Fixed()
+	s.takeFixed()
 	s.deep.Store(&map[netip.Prefix]Meta{})
 	s.short.Store(false)
 	if err := mem.Monitor(s.monitored); err != nil {
@@ -288,7 +293,7 @@ func (s *Set) rebuild(spare int) (ok bool, err error) {
 		hosts6: newBuckets(tables[Hosts6], true, rand.Uint64()|1),
 		nets:   newNets4(tables[Nets4], tables[Rules4]),
 		keep:   keep,
-	}, dir4: make([]Line, Dir4Lines), dir6: make([]Line, Dir6Lines), dir6w: make([]Line, Dir6wLines)}
+	}, dir4: blankFilter(make([]Line, Dir4Lines)), dir6: blankFilter(make([]Line, Dir6Lines)), dir6w: blankFilter(make([]Line, Dir6wLines))}
 	if err := b.fill(); err != nil {
 		if errors.Is(err, errNoRoom) {
 			return false, nil
@@ -299,28 +304,16 @@ func (s *Set) rebuild(spare int) (ok bool, err error) {
 		return false, err
 	}
 	// What is new must be present before it is in force; what is gone stays present until then.
-	for _, d := range b.dirs() {
-		for i := range d.have {
-			for j, w := range d.next[i] {
-				if have := d.have[i][j]; have|w != have {
-					atomic.StoreUint64(&d.have[i][j], have|w)
-				}
-			}
-		}
-	}
+	s.dir4.include(b.dir4)
+	s.dir6.include(b.dir6)
+	s.dir6w.include(b.dir6w)
 	if err := s.mem.Flip(); err != nil {
 		return false, err
 	}
 	s.gen.Store(b.g)
-	for _, d := range b.dirs() {
-		for i := range d.have {
-			for j, w := range d.next[i] {
-				if d.have[i][j] != w {
-					atomic.StoreUint64(&d.have[i][j], w)
-				}
-			}
-		}
-	}
+	s.dir4.become(b.dir4)
+	s.dir6.become(b.dir6)
+	s.dir6w.become(b.dir6w)
 	s.garbage = 0
 	return true, nil
 }
@@ -398,7 +391,7 @@ func (s *Set) Lookup(a netip.Addr, now Tick) (f Found) {
 }
 
 func (s *Set) lookup4(g *generation, a uint32, now Tick, f *Found) {
-	here := present4(s.dir4, a)
+	here := s.dir4.present4(a)
 	if a == 0 || here == 0 {
 		return
 	}
@@ -419,7 +412,7 @@ func (s *Set) lookup6(g *generation, a netip.Addr, now Tick, f *Found) {
 		return
 	}
 	monitored := s.watched.Load()
-	inside, wide := present6(s.dir6, at48(high)), present6(s.dir6w, at32(high))
+	inside, wide := s.dir6.present6(at48(high)), s.dir6w.present6(at32(high))
 	if inside {
 		m, more := g.hosts6.get(slot{high, tagSite})
 		if more && s.lookupInside(g, a, now, monitored, f) || f.apply(m, false, now, monitored) {

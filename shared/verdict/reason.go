@@ -7,14 +7,20 @@ type Reason string
 // None is the reason of what passes.
 const None Reason = ""
 
-// Reasons of the kernel filter. Their order and names are those of bpf/xdp/verdict.h; a test in sbc/internal/guard
-// holds both tables together.
+// Reasons of the kernel filter, and not-sip. Their names are those of bpf/xdp/verdict.h; a test in sbc/internal/guard holds both
+// tables together.
 const (
-	HostBanned    Reason = "host-banned"    // source address is banned
-	NetworkBanned Reason = "network-banned" // source network is banned
-	BadPacket     Reason = "bad-packet"     // headers below SIP can't be parsed
-	TooManyTags   Reason = "too-many-tags"  // more than two VLAN tags
-	MartianSource Reason = "martian-source" // an address that nobody can send from
+	HostBanned     Reason = "host-banned"     // source address is banned
+	NetworkBanned  Reason = "network-banned"  // source network is banned
+	BadPacket      Reason = "bad-packet"      // headers below SIP can't be parsed
+	TooManyTags    Reason = "too-many-tags"   // more than two VLAN tags
+	MartianSource  Reason = "martian-source"  // an address that nobody can send from
+	Fragment       Reason = "fragment"        // an IP fragment after the first, by policy
+	ExtensionChain Reason = "extension-chain" // more IPv6 extension headers than a sender needs
+	PortClosed     Reason = "port-closed"     // a media port that no call uses
+	SourceRate     Reason = "source-rate"     // more SIP datagrams than its source may send
+	StrangersRate  Reason = "strangers-rate"  // more SIP datagrams than all strangers together may send
+	ConnectionRate Reason = "connection-rate" // more new TCP connections than its source may make
 )
 
 // Reasons of the transport: sockets, connections and framing.

@@ -5,31 +5,42 @@ import (
 	"sync/atomic"
 	"time"
 
+	"brickhouse/bpf/table"
 	"brickhouse/shared/verdict"
 )
 
 // view is what is asked about each packet and connection: read without a lock, changed by whoever holds Guard.mu.
 type view struct {
-	clock   func() time.Time
-	hosts   *ends[netip.Prefix] // hosts, and IPv6 /64s
-	nets    atomic.Pointer[networks[time.Time]]
-	allow   atomic.Pointer[networks[string]]
-	holds   *ends[netip.AddrPort]
-	monitor atomic.Bool
-	counts  [len(userReasons)][2][len(userActions)]atomic.Uint64 // by reason, IPv4 or IPv6, action
-	sampler sampler
+	clock    func() time.Time
+	base     timebase
+	set      *table.Set
+	allow    atomic.Pointer[networks[string]]
+	holds    *holdTable
+	monitor  atomic.Pointer[map[verdict.Reason]bool] // what only counts
+	limits   atomic.Pointer[limits]                  // nil: the kernel filter holds sources to their rates
+	counts   [len(userReasons)][2][len(userActions)]atomic.Uint64
+	sampler  sampler
+	admitted atomic.Uint64
 }
 
 // What user space counts, in the order of view.counts.
 var (
-	userReasons = [...]verdict.Reason{verdict.HostBanned, verdict.NetworkBanned, verdict.SourceHeld}
+	userReasons = [...]verdict.Reason{
+		verdict.HostBanned, verdict.NetworkBanned, verdict.SourceHeld, verdict.SourceRate, verdict.StrangersRate, verdict.ConnectionRate,
+	}
 	userActions = [...]string{"drop", "monitor", "allow"}
 )
 
-func newView(clock func() time.Time) *view {
-	v := &view{clock: clock, hosts: newPrefixEnds(), holds: newPortEnds()}
-	v.nets.Store(newNetworks(map[netip.Prefix]time.Time{}))
+const (
+	actionDrop = iota
+	actionMonitor
+	actionAllow
+)
+
+func newView(clock func() time.Time, base timebase, set *table.Set) *view {
+	v := &view{clock: clock, base: base, set: set, holds: newHoldTable()}
 	v.allow.Store(newNetworks(map[netip.Prefix]string{}))
+	v.monitor.Store(&map[verdict.Reason]bool{})
 	v.sampler.init()
 	return v
 }
@@ -48,7 +59,7 @@ func site(a netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(a, a.BitLen())
 }
 
-// isHost reports whether bans of p are kept with the hosts, as the kernel does it.
+// isHost reports whether a ban of p is one of a single sender: a host, or an IPv6 /64.
 func isHost(p netip.Prefix) bool {
 	return p.Bits() == p.Addr().BitLen() || (p.Addr().Is6() && p.Bits() == 64)
 }
@@ -56,57 +67,70 @@ func isHost(p netip.Prefix) bool {
 // in reports whether something that ends at t still is; the zero time stands for never.
 func in(t, now time.Time) bool { return t.IsZero() || t.After(now) }
 
-// Admit decides about a source by its address: for a new connection, and for a datagram of a flow that a living registration came
-// over. It takes no lock, allocates nothing and answers Passed or Dropped.
+// Admit decides about a source by its address. It takes no lock, allocates nothing and answers Passed or Dropped.
 func (g *Guard) Admit(src netip.Addr) verdict.Verdict {
-	v := g.view
 	src = plain(src)
-	i, banned := v.banned(src)
-	if !banned {
-		return verdict.Passed
-	}
-	return v.drop(i, netip.AddrPortFrom(src, 0))
+	v, _ := g.view.source(netip.AddrPortFrom(src, 0), g.view.clock())
+	return v
 }
 
-// AdmitDatagram decides about a UDP datagram: like Admit, and then whether its address and port are on hold. The border uses Admit
-// instead for flows that a living registration came over, so that forged datagrams can't silence a phone.
-func (g *Guard) AdmitDatagram(src netip.AddrPort) verdict.Verdict {
-	v := g.view
-	src = netip.AddrPortFrom(plain(src.Addr()), src.Port())
-	if i, banned := v.banned(src.Addr()); banned {
-		return v.drop(i, src)
+// AdmitConnection decides about a new connection: like Admit, and then whether its source makes too many. Where the kernel filter
+// stands before us, that is asked there.
+func (g *Guard) AdmitConnection(src netip.Addr) verdict.Verdict {
+	view, now, from := g.view, g.view.clock(), netip.AddrPortFrom(plain(src), 0)
+	v, class := view.source(from, now)
+	if l := view.limits.Load(); v.OK() && l != nil && class != table.Allow && !l.connection(from.Addr(), class, view.base.of(now)) {
+		return view.drop(verdict.ConnectionRate, from, now)
 	}
-	if t, ok := v.holds.get(src); ok && t.After(v.clock()) {
-		return v.drop(2, src)
+	return v
+}
+
+// AdmitDatagram decides about a UDP datagram: like Admit, then whether its address and port are on hold, and whether its source sends
+// too many. The border uses Admit instead for flows on hold that a living registration came over, so that forged datagrams can't
+// silence a phone.
+func (g *Guard) AdmitDatagram(src netip.AddrPort) verdict.Verdict {
+	view, now := g.view, g.view.clock()
+	src = netip.AddrPortFrom(plain(src.Addr()), src.Port())
+	v, class := view.source(src, now)
+	if !v.OK() || class == table.Allow {
+		return v
+	}
+	if t, ok := view.holds.get(src); ok && t.After(now) {
+		return view.drop(verdict.SourceHeld, src, now)
+	}
+	if l := view.limits.Load(); l != nil {
+		if why := l.datagram(src.Addr(), class, view.base.of(now)); why != verdict.None {
+			return view.drop(why, src, now)
+		}
 	}
 	return verdict.Passed
 }
 
-// banned returns the index of the reason, in userReasons.
-func (v *view) banned(src netip.Addr) (int, bool) {
-	if !src.IsValid() {
-		return 0, false
+// Held reports whether an address and port, or the connection from there, is on hold.
+func (g *Guard) Held(src netip.AddrPort) bool {
+	src = netip.AddrPortFrom(plain(src.Addr()), src.Port())
+	t, ok := g.view.holds.get(src)
+	return ok && t.After(g.view.clock())
+}
+
+// source asks the tables about a source, and says what it is beside.
+func (v *view) source(src netip.AddrPort, now time.Time) (verdict.Verdict, table.List) {
+	f := v.set.Lookup(src.Addr(), table.Now(v.base.of(now)))
+	switch {
+	case f.Class == table.Allow:
+		return verdict.Passed, table.Allow
+	case f.Ban != 0:
+		return v.drop(banReason(f.Network), src, now), f.Class
+	case f.Noted != 0:
+		v.count(banReason(f.NotedIn), src, now, actionMonitor)
 	}
-	t, ok := v.hosts.get(netip.PrefixFrom(src, src.BitLen()))
-	if ok && in(t, v.clock()) {
-		return 0, true
-	}
-	if src.Is6() {
-		if t, ok := v.hosts.get(site(src)); ok && in(t, v.clock()) {
-			return 0, true
-		}
-	}
-	nets := v.nets.Load()
-	if len(nets.m) == 0 {
-		return 0, false
-	}
-	for _, bits := range nets.lengths(src) {
-		p, _ := src.Prefix(bits)
-		if t, ok := nets.m[p]; ok && in(t, v.clock()) {
-			return 1, true
-		}
-	}
-	return 0, false
+	return verdict.Passed, f.Class
+}
+
+// banned reports whether a source is banned, be it in monitor mode.
+func (v *view) banned(src netip.Addr) bool {
+	f := v.set.Lookup(src, table.Now(v.base.of(v.clock())))
+	return f.Ban != 0 || f.Noted != 0
 }
 
 // allowed returns the allow-list entry that covers a, and its group.
@@ -114,24 +138,27 @@ func (v *view) allowed(a netip.Addr) (netip.Prefix, string, bool) {
 	return v.allow.Load().find(a, func(string) bool { return true })
 }
 
-// drop ends a packet for userReasons[i], unless the allow list or monitor mode lets it pass.
-func (v *view) drop(i int, src netip.AddrPort) verdict.Verdict {
+// drop ends a packet, unless monitor mode lets it pass.
+func (v *view) drop(why verdict.Reason, src netip.AddrPort, now time.Time) verdict.Verdict {
+	if (*v.monitor.Load())[why] {
+		v.count(why, src, now, actionMonitor)
+		return verdict.Passed
+	}
+	v.count(why, src, now, actionDrop)
+	return verdict.Dropped(why)
+}
+
+func (v *view) count(why verdict.Reason, src netip.AddrPort, now time.Time, action int) {
 	family := 0
 	if src.Addr().Is6() {
 		family = 1
 	}
-	if _, _, ok := v.allowed(src.Addr()); ok {
-		v.counts[i][family][2].Add(1)
-		return verdict.Passed
+	for i, r := range userReasons {
+		if r == why {
+			v.counts[i][family][action].Add(1)
+		}
 	}
-	monitor := v.monitor.Load()
-	v.sampler.take(v.clock, Drop{Where: whereUser, Source: src.Addr(), Port: src.Port(), Reason: userReasons[i], Monitored: monitor})
-	if monitor {
-		v.counts[i][family][1].Add(1)
-		return verdict.Passed
-	}
-	v.counts[i][family][0].Add(1)
-	return verdict.Dropped(userReasons[i])
+	v.sampler.take(now, Drop{Where: whereUser, Source: src.Addr(), Port: src.Port(), Reason: why, Monitored: action == actionMonitor})
 }
 
 // Where something was counted or sampled.
@@ -140,9 +167,9 @@ const (
 	whereUser   = "user-space"
 )
 
-// sampler passes some of the drops in user space on to watchers, never waiting for them.
+// sampler passes some of the drops in user space on, never waiting for a reader.
 type sampler struct {
-	limit  atomic.Int64 // samples a second; 0 if nobody watches
+	limit  atomic.Int64 // samples a second
 	second atomic.Int64
 	used   atomic.Int64
 	out    chan Drop
@@ -150,12 +177,12 @@ type sampler struct {
 
 func (s *sampler) init() { s.out = make(chan Drop, 256) }
 
-func (s *sampler) take(clock func() time.Time, d Drop) {
+func (s *sampler) take(now time.Time, d Drop) {
 	limit := s.limit.Load()
 	if limit == 0 {
 		return
 	}
-	if sec := clock().Unix(); s.second.Swap(sec) != sec {
+	if sec := now.Unix(); s.second.Swap(sec) != sec {
 		s.used.Store(0)
 	}
 	if s.used.Add(1) > limit {

@@ -84,8 +84,5 @@ func (g *Guard) applyAllowLocked() error {
 		}
 	}
 	g.view.allow.Store(newNetworks(all))
-	if g.kernel == nil {
-		return nil
-	}
-	return g.kernel.filter.SetAllowed(slices.Collect(maps.Keys(all)))
+	return g.set.SetAllow(slices.Collect(maps.Keys(all)))
 }

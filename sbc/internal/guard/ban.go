@@ -2,12 +2,12 @@ package guard
 
 import (
 	"container/heap"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
+	"brickhouse/bpf/table"
 	"brickhouse/shared/verdict"
 )
 
@@ -17,7 +17,7 @@ const (
 	widest6 = 16
 )
 
-// maxNetworks is how many bans of networks, neither hosts nor IPv6 /64s, the kernel takes, IPv4 and IPv6 each.
+// maxNetworks is how many bans of networks, neither hosts nor IPv6 /64s, there can be beside those of lists.
 const maxNetworks = 16_384
 
 // maxPast is how many ended bans are remembered.
@@ -76,7 +76,7 @@ func bannable(p netip.Prefix) (netip.Prefix, error) {
 	switch {
 	case a.Is4() && q.Bits() < widest4, a.Is6() && q.Bits() < widest6:
 		return q, fmt.Errorf("%s: %w: at least /%d for IPv4, /%d for IPv6", q, ErrTooWide, widest4, widest6)
-	case a.IsMulticast(), a.IsUnspecified(): // 0.0.0.0/8 and ::/64 too; the latter holds the loopback address
+	case a.IsMulticast(), a.IsUnspecified(), a.Is6() && q.Bits() >= 64 && site(a).Bits() != 64: // 0.0.0.0/8; all of ::/64, with the loopback
 		return q, fmt.Errorf("%s: %w", q, ErrBadPrefix)
 	}
 	return q, nil
@@ -105,7 +105,7 @@ func (g *Guard) roomLocked(p netip.Prefix) error {
 	if g.families[family(p)] >= g.cfg.MaxBans {
 		return ErrFull
 	}
-	if nets := g.view.nets.Load(); !isHost(p) && len(nets.m) >= maxNetworks {
+	if !isHost(p) && g.networks >= maxNetworks {
 		return ErrFull
 	}
 	return nil
@@ -120,6 +120,9 @@ func family(p netip.Prefix) int {
 
 func (g *Guard) banByRuleLocked(p netip.Prefix, r Rule, reason verdict.Reason, evidence []Evidence, now time.Time) {
 	b := Ban{Prefix: p, Reason: reason, Rule: r.Name, By: ByRule, From: now, Until: now.Add(r.Ban), Evidence: evidence}
+	if _, err := bannable(p); err != nil {
+		return // the loopback address
+	}
 	if err := g.roomLocked(p); err != nil {
 		if g.refused++; g.refused == 1 || g.refused%1000 == 0 {
 			g.log.Error("a rule's ban is refused", "prefix", p, "rule", r.Name, "error", err, "refused", g.refused)
@@ -133,37 +136,29 @@ func (g *Guard) banByRuleLocked(p netip.Prefix, r Rule, reason verdict.Reason, e
 func (g *Guard) banLocked(b Ban) (written func() error) {
 	g.made++
 	g.putLocked(b)
-	g.pushKernelLocked(b.Prefix)
 	g.log.Info("banned", "prefix", b.Prefix, "reason", b.Reason, "rule", b.Rule, "by", b.By, "until", b.Until)
 	shown := b
 	g.watch.publish(Event{At: b.From, Kind: EventBan, Ban: &shown})
 	return g.journal.write(record{Op: opBan, Ban: &b})
 }
 
-// putLocked puts b into the tables of user space.
+// putLocked puts b into force.
 func (g *Guard) putLocked(b Ban) {
-	if g.bans[b.Prefix] == nil {
-		g.families[family(b.Prefix)]++
-	}
-	g.bans[b.Prefix] = &b
+	g.rememberLocked(&b)
 	if !b.Until.IsZero() {
 		heap.Push(&g.ends, end{b.Until, b.Prefix})
 	}
-	if isHost(b.Prefix) {
-		g.view.hosts.set(b.Prefix, b.Until)
-	} else {
-		g.rebuildNetsLocked()
-	}
+	g.enforceLocked(&b)
 }
 
-func (g *Guard) rebuildNetsLocked() {
-	nets := map[netip.Prefix]time.Time{}
-	for p, b := range g.bans {
-		if !isHost(p) {
-			nets[p] = b.Until
+func (g *Guard) rememberLocked(b *Ban) {
+	if g.bans[b.Prefix] == nil {
+		g.families[family(b.Prefix)]++
+		if !isHost(b.Prefix) {
+			g.networks++
 		}
 	}
-	g.view.nets.Store(newNetworks(nets))
+	g.bans[b.Prefix] = b
 }
 
 // Unban lifts a ban. It returns when that is in the journal. ErrNoBan: there is none of exactly that prefix.
@@ -201,12 +196,12 @@ func (g *Guard) Unban(p netip.Prefix, by, note string) error {
 func (g *Guard) removeLocked(p Past) {
 	delete(g.bans, p.Prefix)
 	g.families[family(p.Prefix)]--
-	if isHost(p.Prefix) {
-		g.view.hosts.delete(p.Prefix)
-	} else {
-		g.rebuildNetsLocked()
+	if !isHost(p.Prefix) {
+		g.networks--
 	}
-	g.pullKernelLocked(p.Prefix)
+	if err := g.set.Unban(p.Prefix); err != nil {
+		g.kernelFaultLocked(err)
+	}
 	g.past = remember(g.past, p)
 }
 
@@ -254,49 +249,45 @@ func (h *endHeap) Pop() any {
 	return e
 }
 
-// loadBansLocked brings back what the journal holds, and makes the kernel's tables agree with it.
-func (g *Guard) loadBansLocked(saved folded) error {
+// loadBansLocked brings back what the journal holds, and what only the kernel knows.
+func (g *Guard) loadBansLocked(saved folded) {
 	now := g.clock()
-	var known map[netip.Prefix]time.Time
-	var err error
+	known := map[netip.Prefix]time.Time{}
 	if g.kernel != nil {
-		known, err = g.kernel.bans(now)
+		for _, b := range g.kernel.filter.Inherited() {
+			known[b.Prefix] = g.base.time(b.Until)
+		}
 	}
-	hosts := map[netip.Prefix]time.Time{}
 	for p, b := range saved.active {
 		b.Until = resume(b, now, known)
 		if !in(b.Until, now) {
 			g.past = remember(g.past, Past{Ban: b, Ended: b.Until, EndedBy: byExpiry})
 			continue
 		}
-		g.bans[p] = &b
-		g.families[family(p)]++
+		g.rememberLocked(&b)
 		if !b.Until.IsZero() {
 			g.ends = append(g.ends, end{b.Until, p})
 		}
-		if isHost(p) {
-			hosts[p] = b.Until
-		}
+		g.enforceLocked(&b)
 	}
 	slices.SortStableFunc(g.past, func(a, b Past) int { return a.Ended.Compare(b.Ended) })
 	heap.Init(&g.ends)
-	g.view.hosts.fill(hosts)
-	g.rebuildNetsLocked()
-	if g.kernel == nil {
-		return err
+	if g.kernel != nil {
+		g.reconcileLocked(saved.lifted, now)
 	}
-	return errors.Join(err, g.reconcileLocked(known, saved.lifted, now))
 }
 
 // resume is when a ban from the journal ends. The wall clock may have been set since it was written: the kernel's clock knows better
-// if it still has the ban, and in no case does a ban last longer than it was given.
+// if it still has the ban, but for the tick that it rounds up to; and in no case does a ban last longer than it was given.
 func resume(b Ban, now time.Time, kernel map[netip.Prefix]time.Time) time.Time {
 	if b.Until.IsZero() {
 		return b.Until
 	}
 	left := b.Until.Sub(now)
 	if t, ok := kernel[b.Prefix]; ok && isHost(b.Prefix) && !t.IsZero() {
-		left = t.Sub(now)
+		if by := t.Sub(now); (by - left).Abs() > 2*table.Tick(1).Duration() {
+			left = by
+		}
 	}
 	return now.Add(min(left, b.Until.Sub(b.From)))
 }

@@ -132,26 +132,13 @@ func TestNetworksWithin(t *testing.T) {
 	}
 }
 
-func TestLastEnd(t *testing.T) {
-	at := func(m int) time.Time { return time.Unix(int64(m)*60, 0) }
-	nets := newNetworks(map[netip.Prefix]time.Time{
-		prefix("10.0.0.0/8"): at(5), prefix("10.1.0.0/16"): at(9), prefix("10.1.2.0/24"): at(7), prefix("10.1.3.0/24"): at(20),
-		prefix("2001:db8::/32"): {}, prefix("2001:db8:1::/48"): at(1),
-	})
-	for p, want := range map[string]time.Time{
-		"10.0.0.0/8": at(5), "10.1.0.0/16": at(9), "10.1.2.0/24": at(9), "10.1.3.0/24": at(20), "2001:db8::/32": {}, "2001:db8:1::/48": {},
-	} {
-		if got := lastEnd(nets, prefix(p)); !got.Equal(want) {
-			t.Errorf("%s: %v, want %v", p, got, want)
-		}
-	}
-}
-
-// The tables agree with plain maps, whatever is put in and taken out.
-func TestTables(t *testing.T) {
+// The table of holds agrees with a plain map, whatever is put in and taken out.
+func TestHoldTable(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	table, model := newPrefixEnds(), map[netip.Prefix]time.Time{}
-	key := func() netip.Prefix { return prefix(fmt.Sprintf("10.0.%d.%d/32", r.IntN(8), r.IntN(64))) }
+	table, model := newHoldTable(), map[netip.AddrPort]time.Time{}
+	key := func() netip.AddrPort {
+		return netip.MustParseAddrPort(fmt.Sprintf("10.0.%d.%d:5060", r.IntN(8), r.IntN(64)))
+	}
 	for i := range 5000 {
 		k := key()
 		if r.IntN(3) == 0 {
@@ -170,29 +157,19 @@ func TestTables(t *testing.T) {
 			t.Fatalf("step %d: size %d, want %d", i, table.size, len(model))
 		}
 	}
-	filled := newPrefixEnds()
-	filled.fill(model)
-	for k, want := range model {
-		if got, ok := filled.get(k); !ok || got != want {
-			t.Errorf("%s: %v %v", k, got, ok)
-		}
-	}
-	if filled.size != len(model) {
-		t.Errorf("size %d, want %d", filled.size, len(model))
-	}
-	filled.delete(prefix("192.0.2.0/32"))
-	if filled.size != len(model) {
+	table.delete(netip.MustParseAddrPort("192.0.2.0:1"))
+	if table.size != len(model) {
 		t.Error("taking out what is not there changed the size")
 	}
 }
 
 // No part of a table gets much more than its share, though a stranger chooses the keys.
-func TestTableSpread(t *testing.T) {
-	table := newPrefixEnds()
+func TestHoldTableSpread(t *testing.T) {
+	seed := newHoldTable().seed
 	var parts [shards]int
 	for i := range 25_600 {
-		p := netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 5: byte(i >> 16), 6: byte(i >> 8), 7: byte(i)}), 64)
-		parts[table.hash(p)%shards]++
+		a := netip.AddrFrom16([16]byte{0x20, 1, 5: byte(i >> 16), 6: byte(i >> 8), 7: byte(i)})
+		parts[mix(seed, a, 5060)%shards]++
 	}
 	for i, n := range parts {
 		if n > 200 {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"brickhouse/shared/verdict"
@@ -12,14 +13,18 @@ import (
 
 // Config is the guard's part of the border's configuration.
 type Config struct {
-	XDP       XDP            `yaml:"xdp" doc:"The kernel filter. Without it the same bans work in user space, only dearer per packet."`
-	Allow     []netip.Prefix `yaml:"allow" doc:"Networks and addresses that are never banned and never scored: operators, monitoring. Trunks, the exchange and the border's own addresses are on the list anyway."`
-	Rules     []Rule         `yaml:"rules" doc:"When to ban. Each rule counts by itself; the first to reach its threshold bans."`
-	Hold      time.Duration  `yaml:"hold" doc:"How long an unverified source (UDP that never echoed a nonce) is held, by address and port, where a verified one would be banned."`
-	MaxBans   int            `yaml:"max_bans" doc:"Most bans at a time, IPv4 and IPv6 each. Over it, no rule bans any more and the log says so."`
-	MaxScores int            `yaml:"max_scores" doc:"Most sources that are scored at a time. Over it, the one that was quiet longest is forgotten."`
-	MaxHolds  int            `yaml:"max_holds" doc:"Most holds at a time. Over it, the oldest ends."`
-	Evidence  int            `yaml:"evidence" doc:"How many of a source's last offences are kept to explain a ban."`
+	XDP       XDP              `yaml:"xdp" doc:"The kernel filter. Without it the same bans work in user space, only dearer per packet."`
+	Allow     []netip.Prefix   `yaml:"allow" doc:"Networks and addresses that are never banned and never scored: operators, monitoring. Trunks, the exchange and the border's own addresses are on the list anyway."`
+	Rules     []Rule           `yaml:"rules" doc:"When to ban. Each rule counts by itself; the first to reach its threshold bans."`
+	Rates     Rates            `yaml:"rates" doc:"How much may come. Sources on the never-ban list are not asked."`
+	Fragments FragmentPolicy   `yaml:"fragments" oneof:"rate|drop|pass" doc:"IP fragments after the first, which show no port. rate: they count as SIP datagrams of their source. Kernel filter only."`
+	Pinholes  bool             `yaml:"pinholes" doc:"Drop datagrams to media ports that no call uses, in the kernel filter. It stays off where the system takes media ports for itself (net.ipv4.ip_local_port_range), and says so."`
+	Monitor   []verdict.Reason `yaml:"monitor" doc:"Reasons for which nothing is dropped, only counted: host-banned, network-banned, bad-packet, too-many-tags, martian-source, fragment, extension-chain, port-closed, not-sip, source-rate, strangers-rate, connection-rate."`
+	Hold      time.Duration    `yaml:"hold" doc:"How long an unverified source (UDP that never echoed a nonce) is held, by address and port, where a verified one would be banned."`
+	MaxBans   int              `yaml:"max_bans" doc:"Most bans at a time, IPv4 and IPv6 each. Over it, no rule bans any more and the log says so."`
+	MaxScores int              `yaml:"max_scores" doc:"Most sources that are scored at a time. Over it, the one that was quiet longest is forgotten."`
+	MaxHolds  int              `yaml:"max_holds" doc:"Most holds at a time. Over it, the oldest ends."`
+	Evidence  int              `yaml:"evidence" doc:"How many of a source's last offences are kept to explain a ban."`
 }
 
 // XDP configures the kernel filter.
@@ -29,7 +34,49 @@ type XDP struct {
 	BPFFS      string   `yaml:"bpffs" doc:"Where the BPF file system is, or is to be mounted. Bans outlive the program only if this mount does."`
 	Name       string   `yaml:"name" doc:"Directory in the BPF file system that holds filter and bans. Each border on a machine needs its own."`
 	Monitor    bool     `yaml:"monitor" doc:"Count and report what would be dropped, but drop nothing."`
-	Samples    int      `yaml:"samples" doc:"Most drop samples per second and CPU for 'sbc ban watch'; 0 for none."`
+	Samples    int      `yaml:"samples" doc:"Most samples of packets per second and CPU, for 'sbc ban watch' and 'top' and for the log; 0 for none."`
+}
+
+// Rates are the limits of what sources may send. A rate of 0 is no limit.
+type Rates struct {
+	Source      Rate `yaml:"source" doc:"SIP datagrams of one address that nobody registered from (IPv6: of one /64)."`
+	Known       Rate `yaml:"known" doc:"SIP datagrams of an address that good registrations live behind."`
+	Strangers   Rate `yaml:"strangers" doc:"SIP datagrams of all addresses together that nobody registered from."`
+	Connections Rate `yaml:"connections" doc:"New TCP and TLS connections of one address."`
+	Limited     Rate `yaml:"limited" doc:"SIP datagrams or new connections of an address that would be banned, while the circuit breaker is open."`
+}
+
+// Rate is a limit.
+type Rate struct {
+	Rate  float64 `yaml:"rate" doc:"How many a second."`
+	Burst int     `yaml:"burst" doc:"How many may come at once."`
+}
+
+// FragmentPolicy says what becomes of fragments after the first.
+type FragmentPolicy string
+
+// The policies.
+const (
+	FragmentsRate FragmentPolicy = "rate"
+	FragmentsDrop FragmentPolicy = "drop"
+	FragmentsPass FragmentPolicy = "pass"
+)
+
+// monitored are the reasons for which nothing is dropped.
+func (c Config) monitored() map[verdict.Reason]bool {
+	m := map[verdict.Reason]bool{}
+	for _, r := range c.Monitor {
+		m[r] = true
+	}
+	if c.XDP.Monitor {
+		for _, r := range reasonOf {
+			m[r] = r != verdict.None
+		}
+		for _, r := range userReasons {
+			m[r] = true
+		}
+	}
+	return m
 }
 
 // XDPMode is how the kernel filter is to be attached.
@@ -63,6 +110,11 @@ func Default() Config {
 			Threshold: 5,
 			Ban:       5 * time.Minute,
 		}},
+		Rates: Rates{
+			Source: Rate{50, 200}, Known: Rate{1000, 4000}, Strangers: Rate{5000, 10_000}, Connections: Rate{20, 100}, Limited: Rate{1, 5},
+		},
+		Fragments: FragmentsRate,
+		Pinholes:  true,
 		Hold:      30 * time.Second,
 		MaxBans:   100_000,
 		MaxScores: 16_384,
@@ -71,9 +123,9 @@ func Default() Config {
 	}
 }
 
-// Bounds of what the configuration may say. maxBans is what the kernel's tables take.
+// Bounds of what the configuration may say.
 const (
-	maxBans      = 131_072
+	maxBans      = 1_000_000
 	maxThreshold = 1000
 	maxRules     = 32
 	maxEvidence  = 50
@@ -113,11 +165,36 @@ func (c Config) Check() []Fault {
 		bad(!names[r.Name], key+".name", "%q stands twice", r.Name)
 		names[r.Name] = true
 	}
+	fs = append(fs, c.Rates.check()...)
+	bad(c.Fragments == FragmentsRate || c.Fragments == FragmentsDrop || c.Fragments == FragmentsPass, "fragments", "%q is none of rate, drop, pass", c.Fragments)
+	for i, r := range c.Monitor {
+		known := slices.Contains(userReasons[:], r)
+		for _, k := range reasonOf {
+			known = known || (k == r && r != verdict.None)
+		}
+		bad(known, fmt.Sprintf("monitor[%d]", i), "%q is no reason that the filter drops for", r)
+	}
 	bad(c.Hold >= 0 && c.Hold <= 10*time.Minute, "hold", "%s is not between 0 and 10m", c.Hold)
 	bad(c.MaxBans > 0 && c.MaxBans <= maxBans, "max_bans", "%d is not between 1 and %d", c.MaxBans, maxBans)
 	bad(c.MaxScores > 0 && c.MaxScores <= maxTable, "max_scores", "%d is not between 1 and %d", c.MaxScores, maxTable)
 	bad(c.MaxHolds > 0 && c.MaxHolds <= maxTable, "max_holds", "%d is not between 1 and %d", c.MaxHolds, maxTable)
 	bad(c.Evidence > 0 && c.Evidence <= maxEvidence, "evidence", "%d is not between 1 and %d", c.Evidence, maxEvidence)
+	return fs
+}
+
+func (r Rates) check() []Fault {
+	var fs []Fault
+	for _, one := range []struct {
+		key string
+		Rate
+	}{{"source", r.Source}, {"known", r.Known}, {"strangers", r.Strangers}, {"connections", r.Connections}, {"limited", r.Limited}} {
+		if one.Rate.Rate < 0 || one.Rate.Rate > 1e7 {
+			fs = append(fs, Fault{"rates." + one.key + ".rate", fmt.Sprintf("%v is not between 0 and 10000000", one.Rate.Rate)})
+		}
+		if one.Burst < 0 || one.Burst > 1e7 || (one.Burst == 0 && one.Rate.Rate > 0) {
+			fs = append(fs, Fault{"rates." + one.key + ".burst", fmt.Sprintf("%d is not between 1 and 10000000", one.Burst)})
+		}
+	}
 	return fs
 }
 

@@ -10,8 +10,11 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"brickhouse/bpf"
+	"brickhouse/bpf/table"
 	"brickhouse/shared/verdict"
 )
 
@@ -19,6 +22,7 @@ import (
 type Options struct {
 	Dir   string                    // directory of the journal; made if it is not there; one guard at a time
 	Allow map[string][]netip.Prefix // first groups of the allow list, in force before any ban; see SetAllow
+	Ports Ports                     // what the kernel filter guards
 	Log   *slog.Logger              // nil: no log
 	Clock func() time.Time          // nil: time.Now
 }
@@ -27,22 +31,31 @@ type Options struct {
 type Guard struct {
 	log   *slog.Logger
 	clock func() time.Time
+	base  timebase
 	view  *view
+	ports Ports
 
-	journal *journal
-	watch   *watchers
-	stop    context.CancelFunc
-	done    sync.WaitGroup
+	journal     *journal
+	watch       *watchers
+	talkers     talkers
+	stop        context.CancelFunc
+	lastDropLog atomic.Int64 // the second in which a sample of what was dropped was last logged
+	done        sync.WaitGroup
 
 	// mu guards all that follows, and is held while view is changed. Lock order: mu, then the journal's, then the watchers'.
 	mu           sync.Mutex
 	closed       bool
 	cfg          Config
+	set          *table.Set
 	kernel       *kernel // nil: user space only
 	why          string  // what speaks against a better mode
+	unguarded    string  // why media ports are not closed
 	groups       map[string][]netip.Prefix
+	feeds        map[string]*feed
+	limited      map[netip.Prefix]time.Time // until when a source is held to a strict rate
 	bans         map[netip.Prefix]*Ban
 	families     [2]int // number of bans, IPv4 and IPv6
+	networks     int    // bans that are not of hosts or IPv6 /64s
 	ends         endHeap
 	past         []Past // oldest first
 	proven       *scoreTable
@@ -53,6 +66,9 @@ type Guard struct {
 	refused      uint64
 	holdsEvicted uint64
 	kernelFaults uint64
+
+	portsMu sync.Mutex
+	portsOf *bpf.Filter // that guards media ports; nil: none does
 }
 
 // Open starts the guard: it reads the journal, puts the allow list and then all bans that have not ended into force, and attaches
@@ -63,8 +79,8 @@ func Open(cfg Config, o Options) (_ *Guard, err error) {
 		return nil, fmt.Errorf("configuration of the guard: %w", fs[0])
 	}
 	g := &Guard{
-		log: o.Log, clock: o.Clock, cfg: cfg,
-		groups: map[string][]netip.Prefix{}, bans: map[netip.Prefix]*Ban{},
+		log: o.Log, clock: o.Clock, cfg: cfg, ports: o.Ports,
+		groups: map[string][]netip.Prefix{}, bans: map[netip.Prefix]*Ban{}, feeds: map[string]*feed{}, limited: map[netip.Prefix]time.Time{},
 		proven: newScoreTable(cfg.MaxScores), unproven: newScoreTable(cfg.MaxScores),
 	}
 	if g.log == nil {
@@ -73,9 +89,12 @@ func Open(cfg Config, o Options) (_ *Guard, err error) {
 	if g.clock == nil {
 		g.clock = time.Now
 	}
-	g.view = newView(g.clock)
-	g.view.monitor.Store(cfg.XDP.Monitor)
-	g.watch = newWatchers(g.sampling)
+	if g.base, err = newTimebase(g.clock()); err != nil {
+		return nil, err
+	}
+	g.set = table.New(table.Heap{})
+	g.view = newView(g.clock, g.base, g.set)
+	g.watch = newWatchers(g.capturing)
 	saved, err := g.openJournal(o.Dir)
 	if err != nil {
 		return nil, err
@@ -107,20 +126,21 @@ func (g *Guard) enforce(saved folded) error {
 	if err := g.openKernel(); err != nil {
 		return err
 	}
-	if err := g.applyAllowLocked(); err != nil {
-		if g.cfg.XDP.Mode != XDPAuto {
-			return err
-		}
-		g.dropKernelLocked(err)
-	}
 	g.past = saved.past
-	if err := g.loadBansLocked(saved); err != nil {
-		if g.cfg.XDP.Mode != XDPAuto {
+	err := errors.Join(g.set.SetMonitored(g.monitoredListsLocked()), g.applyAllowLocked())
+	if err == nil {
+		g.loadBansLocked(saved)
+		err = g.set.Rebuild()
+	}
+	if err != nil {
+		if g.kernel == nil || g.cfg.XDP.Mode != XDPAuto {
 			return err
 		}
-		g.dropKernelLocked(err)
+		if err := g.dropKernelLocked(err); err != nil {
+			return err
+		}
 	}
-	return g.attachLocked()
+	return errors.Join(g.attachLocked(), g.applySettingsLocked())
 }
 
 func (g *Guard) start() {
@@ -158,6 +178,8 @@ func (g *Guard) sweep() {
 	defer g.mu.Unlock()
 	now := g.clock()
 	g.expireLocked(now)
+	g.expireLimitsLocked(now)
+	g.adaptSamplesLocked()
 	for len(g.held) > 0 && !g.held[0].Until.After(now) {
 		g.releaseLocked()
 	}
@@ -193,29 +215,22 @@ func (g *Guard) Reload(cfg Config) error {
 	}
 	g.cfg = cfg
 	g.proven, g.unproven = newScoreTable(cfg.MaxScores), newScoreTable(cfg.MaxScores)
-	g.view.monitor.Store(cfg.XDP.Monitor)
-	return g.applySettingsLocked(g.watch.any())
+	for _, b := range g.bans { // the numbers of the rules may have changed
+		g.enforceLocked(b)
+	}
+	return errors.Join(g.set.SetMonitored(g.monitoredListsLocked()), g.applySettingsLocked())
 }
 
-// sampling turns samples on while anybody watches, and off when nobody does.
-func (g *Guard) sampling() {
+// capturing has whole packets handed over while anybody captures.
+func (g *Guard) capturing() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err := g.applySettingsLocked(g.watch.any()); err != nil {
+	if g.closed {
+		return
+	}
+	if err := g.applySettingsLocked(); err != nil {
 		g.kernelFaultLocked(err)
 	}
-}
-
-func (g *Guard) applySettingsLocked(sample bool) error {
-	n := 0
-	if sample {
-		n = g.cfg.XDP.Samples
-	}
-	g.view.sampler.limit.Store(int64(n))
-	if g.kernel == nil {
-		return nil
-	}
-	return g.kernel.set(g.cfg.XDP.Monitor, n)
 }
 
 // Close ends the guard. The kernel filter and its bans stay in force.
@@ -234,6 +249,9 @@ func (g *Guard) end(detach bool) error {
 	k := g.kernel
 	g.kernel = nil
 	g.mu.Unlock()
+	g.portsMu.Lock()
+	g.portsOf = nil
+	g.portsMu.Unlock()
 	if g.stop != nil {
 		g.stop()
 	}
@@ -278,6 +296,8 @@ func (g *Guard) Stats() (Stats, error) {
 		JournalFaults: g.journal.faultCount(), KernelFaults: g.kernelFaults,
 	}
 	s.Mode, s.Why = g.modeLocked()
+	s.Limited, s.Unguarded, s.Feeds = len(g.limited), g.unguarded, g.feedStatsLocked()
+	_, _, s.TableBytes = g.set.Len()
 	for i, reason := range userReasons {
 		for f, family := range []string{"ipv4", "ipv6"} {
 			for a, action := range userActions {
@@ -290,10 +310,19 @@ func (g *Guard) Stats() (Stats, error) {
 	if g.kernel == nil {
 		return s, nil
 	}
-	counts, err := g.kernel.counts()
+	counts, all, err := g.kernel.counts()
 	s.Counts = append(s.Counts, counts...)
+	for _, l := range all.Lists {
+		if name := g.listName(l.List); name != "" {
+			s.Lists = append(s.Lists, ListCount{Name: name, Dropped: l.Dropped, Monitored: l.Monitored})
+		}
+	}
+	s.SamplesLost = all.SamplesLost
 	return s, err
 }
+
+// Top returns the sources that send the most, of what passed and of what was dropped, the heaviest first.
+func (g *Guard) Top(n int) (passed, dropped []Talker) { return g.talkers.top(n) }
 
 // List returns the bans in force, the newest first, without their evidence.
 func (g *Guard) List() []Ban {
@@ -330,8 +359,11 @@ func (g *Guard) Why(addr netip.Addr) (Explanation, bool) {
 			e.Bans = append(e.Bans, *b)
 		}
 	}
-	if i, banned := g.view.banned(addr); banned {
-		e.Verdict = verdict.Dropped(userReasons[i])
+	if f := g.view.set.Lookup(addr, table.Now(g.base.of(now))); f.Ban != 0 {
+		e.Verdict = verdict.Dropped(banReason(f.Network))
+		if f.Ban.List() >= listFeeds {
+			e.Listed = g.listName(f.Ban.List())
+		}
 	}
 	if p, group, ok := g.view.allowed(addr); ok {
 		e.Allowed, e.Verdict = group+" "+p.String(), verdict.Passed
@@ -356,4 +388,7 @@ func (g *Guard) Why(addr netip.Addr) (Explanation, bool) {
 
 // Watch tells what happens from now on, until ctx ends or the guard is closed; then the channel is closed. A watcher that is too
 // slow misses events, and Lost in the next one says how many.
-func (g *Guard) Watch(ctx context.Context) <-chan Event { return g.watch.add(ctx) }
+func (g *Guard) Watch(ctx context.Context) <-chan Event { return g.watch.add(ctx, false) }
+
+// Capture is Watch for dropped packets, with as much of each as the kernel filter hands over: up to 1,536 bytes.
+func (g *Guard) Capture(ctx context.Context) <-chan Event { return g.watch.add(ctx, true) }

@@ -41,6 +41,7 @@ func (h *hand) move(d time.Duration) {
 func userSpace() Config {
 	cfg := Default()
 	cfg.XDP.Mode = XDPOff
+	cfg.Rates = Rates{}
 	return cfg
 }
 
@@ -109,8 +110,8 @@ func TestLoginRule(t *testing.T) {
 		b.Evidence[0].Source != netip.MustParseAddrPort("192.0.2.7:40000") || b.Evidence[1].At.Sub(b.Evidence[0].At) != 10*time.Second {
 		t.Errorf("evidence: %+v", b.Evidence)
 	}
-	h.move(4 * time.Minute)
-	expectAdmit(t, g, "192.0.2.7", verdict.Passed) // the sweeper has not run: the end is a comparison
+	h.move(4*time.Minute + 2*time.Second)
+	expectAdmit(t, g, "192.0.2.7", verdict.Passed) // the sweeper has not run: the end is a comparison, up to a tick of the tables late
 	if l := g.List(); len(l) != 0 {
 		t.Errorf("still listed: %v", l)
 	}
@@ -187,15 +188,14 @@ func TestSites(t *testing.T) {
 		t.Errorf("%v", l)
 	}
 	fail(g, "::1", 5)
-	expectAdmit(t, g, "::1", hostBanned)
-	expectAdmit(t, g, "::2", verdict.Passed)
+	expectAdmit(t, g, "::1", verdict.Passed)
 	fail(g, "fe80::1%eth0", 5)
 	expectAdmit(t, g, "fe80::2%eth1", hostBanned)
 	g.Offence(Offence{Verified: true, Reason: verdict.BadCredentials}) // no source at all
 	fail(g, "0.0.0.0", 9)
 	fail(g, "::", 9)
-	if s, _ := g.Stats(); s.Bans != 3 {
-		t.Errorf("%d bans, want 3", s.Bans)
+	if s, _ := g.Stats(); s.Bans != 2 {
+		t.Errorf("%d bans, want 2", s.Bans)
 	}
 }
 

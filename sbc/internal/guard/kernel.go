@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"brickhouse/bpf"
+	"brickhouse/bpf/table"
 	"brickhouse/shared/verdict"
 )
 
@@ -18,19 +19,30 @@ type kernel struct {
 	events *bpf.Events
 	names  map[int]string // of interfaces, by index
 	modes  []InterfaceMode
+	// What the rate of samples is made from.
+	packets  uint64
+	interval int
 }
 
 // reasonOf are the kernel's reasons in the words of all.
 var reasonOf = map[bpf.Reason]verdict.Reason{
-	bpf.ReasonNone:          verdict.None,
-	bpf.ReasonHostBanned:    verdict.HostBanned,
-	bpf.ReasonNetworkBanned: verdict.NetworkBanned,
-	bpf.ReasonBadPacket:     verdict.BadPacket,
-	bpf.ReasonTooManyTags:   verdict.TooManyTags,
-	bpf.ReasonMartianSource: verdict.MartianSource,
+	bpf.ReasonNone:           verdict.None,
+	bpf.ReasonHostBanned:     verdict.HostBanned,
+	bpf.ReasonNetworkBanned:  verdict.NetworkBanned,
+	bpf.ReasonBadPacket:      verdict.BadPacket,
+	bpf.ReasonTooManyTags:    verdict.TooManyTags,
+	bpf.ReasonMartianSource:  verdict.MartianSource,
+	bpf.ReasonFragment:       verdict.Fragment,
+	bpf.ReasonExtensionChain: verdict.ExtensionChain,
+	bpf.ReasonPortClosed:     verdict.PortClosed,
+	bpf.ReasonNotSIP:         verdict.NotSIP,
+	bpf.ReasonSourceRate:     verdict.SourceRate,
+	bpf.ReasonStrangersRate:  verdict.StrangersRate,
+	bpf.ReasonConnectionRate: verdict.ConnectionRate,
 }
 
-// openKernel loads the kernel filter, if it is wanted. With mode auto a failure is noted in g.why.
+// openKernel loads the kernel filter, if it is wanted, and makes the tables in its memory, else in ours. With mode auto a failure is
+// noted in g.why.
 func (g *Guard) openKernel() error {
 	x := g.cfg.XDP
 	switch {
@@ -53,7 +65,9 @@ func (g *Guard) openKernel() error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	g.kernel = &kernel{filter: f, events: events, names: map[int]string{}}
+	g.kernel = &kernel{filter: f, events: events, names: map[int]string{}, interval: 1}
+	g.set = f.Sources()
+	g.view.set = g.set
 	return nil
 }
 
@@ -63,7 +77,8 @@ func (g *Guard) attachLocked() error {
 	if k == nil {
 		return nil
 	}
-	if err := g.applySettingsLocked(false); err != nil {
+	g.guardPorts(k.filter)
+	if err := g.applySettingsLocked(); err != nil {
 		return err
 	}
 	mode := map[XDPMode]bpf.Mode{XDPAuto: bpf.ModeAuto, XDPNative: bpf.ModeNative, XDPGeneric: bpf.ModeGeneric}[g.cfg.XDP.Mode]
@@ -85,18 +100,23 @@ func (g *Guard) attachLocked() error {
 		g.kernelFaultLocked(err)
 	}
 	if attached == 0 {
-		g.dropKernelLocked(errors.New(notes(k.modes)))
+		return g.dropKernelLocked(errors.New(notes(k.modes)))
 	}
 	return nil
 }
 
-// dropKernelLocked gives the kernel filter up: nothing is attached, or its tables can't be trusted.
-func (g *Guard) dropKernelLocked(why error) {
+// dropKernelLocked gives the kernel filter up, since nothing is attached or its tables can't be trusted. The tables move to our memory.
+func (g *Guard) dropKernelLocked(why error) error {
 	k := g.kernel
 	g.kernel, g.why = nil, why.Error()
+	err := g.set.MoveTo(table.Heap{})
+	g.portsMu.Lock()
+	g.portsOf = nil
+	g.portsMu.Unlock()
 	if err := errors.Join(k.stopEvents(), k.filter.Detach()); err != nil {
 		g.kernelFaultLocked(err)
 	}
+	return err
 }
 
 func (g *Guard) modeLocked() (Mode, string) {
@@ -146,177 +166,109 @@ func notes(ms []InterfaceMode) string {
 
 func (g *Guard) kernelFaultLocked(err error) {
 	if g.kernelFaults++; g.kernelFaults == 1 || g.kernelFaults%1000 == 0 {
-		g.log.Error("the kernel filter's tables can't be changed; user space holds the ban", "error", err, "faults", g.kernelFaults)
+		g.log.Error("the tables of sources can't be changed", "error", err, "faults", g.kernelFaults)
 	}
 }
 
-func (k *kernel) set(monitor bool, samples int) error {
-	return k.filter.Set(bpf.Settings{Monitor: monitor, Samples: samples})
-}
-
-// deadline is the end of a ban on the kernel's clock.
-func (g *Guard) deadline(until time.Time) (time.Duration, error) {
-	if until.IsZero() {
-		return bpf.Never, nil
+// applySettingsLocked takes over what may change while the filter runs.
+func (g *Guard) applySettingsLocked() error {
+	monitored := g.cfg.monitored()
+	g.view.monitor.Store(&monitored)
+	samples := g.cfg.XDP.Samples
+	g.view.sampler.limit.Store(int64(samples))
+	g.view.limits.Store(nil)
+	if mode, _ := g.modeLocked(); mode == ModeUserSpace || mode == ModeMixed {
+		g.view.limits.Store(newLimits(g.cfg.Rates))
 	}
-	now, err := bpf.Monotonic()
-	return now + until.Sub(g.clock()), err
-}
-
-// pushKernelLocked makes the kernel agree with the ban of p.
-func (g *Guard) pushKernelLocked(p netip.Prefix) {
 	if g.kernel == nil {
-		return
+		return nil
 	}
-	var err error
-	if isHost(p) {
-		err = g.putKernel(p, g.bans[p].Until)
-	} else {
-		err = g.putKernelNets(p)
+	capturing := g.watch.capturing()
+	if capturing {
+		samples = captureSamples
 	}
-	if err != nil {
-		g.kernelFaultLocked(err)
+	s := bpf.Settings{
+		Samples: samples, Interval: g.kernel.interval, Full: capturing, Monitored: map[bpf.Reason]bool{},
+		Fragments: map[FragmentPolicy]bpf.Fragments{FragmentsRate: bpf.FragmentsRate, FragmentsDrop: bpf.FragmentsDrop, FragmentsPass: bpf.FragmentsPass}[g.cfg.Fragments],
+		Source:    g.cfg.Rates.Source.raw(), Known: g.cfg.Rates.Known.raw(), Limited: g.cfg.Rates.Limited.raw(),
+		Strangers: g.cfg.Rates.Strangers.raw(), Connections: g.cfg.Rates.Connections.raw(),
 	}
+	for k, r := range reasonOf {
+		s.Monitored[k] = monitored[r]
+	}
+	return g.kernel.filter.Set(s)
 }
 
-// pullKernelLocked removes the ban of p, which has ended, from the kernel.
-func (g *Guard) pullKernelLocked(p netip.Prefix) {
-	if g.kernel == nil {
-		return
-	}
-	err := g.kernel.filter.Unban(p)
-	if !isHost(p) {
-		err = errors.Join(err, g.putKernelNets(p))
-	}
-	if err != nil {
-		g.kernelFaultLocked(err)
-	}
-}
+// captureSamples is how many dropped packets per second and CPU are handed over while somebody captures.
+const captureSamples = 20_000
 
-func (g *Guard) putKernel(p netip.Prefix, until time.Time) error {
-	d, err := g.deadline(until)
-	if err != nil {
-		return err
-	}
-	return g.kernel.filter.Ban(bpf.Ban{Prefix: p, Until: d})
-}
-
-// putKernelAll writes all bans.
-func (g *Guard) putKernelAll() error {
-	all := make([]bpf.Ban, 0, len(g.bans))
-	nets := g.view.nets.Load()
-	for p, b := range g.bans {
-		until := b.Until
-		if !isHost(p) {
-			until = lastEnd(nets, p)
-		}
-		d, err := g.deadline(until)
-		if err != nil {
-			return err
-		}
-		all = append(all, bpf.Ban{Prefix: p, Until: d})
-	}
-	return g.kernel.filter.BanAll(all)
-}
-
-// putKernelNets writes the banned networks within p anew. The kernel looks at the longest prefix only, so each gets the latest end of
-// all bans that cover it.
-func (g *Guard) putKernelNets(p netip.Prefix) error {
-	var errs []error
-	nets := g.view.nets.Load()
-	for q := range nets.m {
-		if q.Bits() >= p.Bits() && p.Contains(q.Addr()) {
-			errs = append(errs, g.putKernel(q, lastEnd(nets, q)))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func lastEnd(nets *networks[time.Time], q netip.Prefix) time.Time {
-	last := nets.m[q]
-	for _, bits := range nets.lengths(q.Addr()) {
-		if bits > q.Bits() {
-			continue
-		}
-		p, _ := q.Addr().Prefix(bits)
-		t, ok := nets.m[p]
-		switch {
-		case ok && t.IsZero():
-			return t
-		case ok && t.After(last):
-			last = t
-		}
-	}
-	return last
-}
-
-// bans returns the kernel's entries that are in force, with their ends on the wall clock.
-func (k *kernel) bans(now time.Time) (map[netip.Prefix]time.Time, error) {
-	all, err := k.filter.Bans()
-	if err != nil {
-		return nil, err
-	}
-	mono, err := bpf.Monotonic()
-	if err != nil {
-		return nil, err
-	}
-	m := map[netip.Prefix]time.Time{}
-	for _, b := range all {
-		if b.Until == bpf.Never {
-			m[b.Prefix] = time.Time{}
-		} else {
-			m[b.Prefix] = now.Add(b.Until - mono)
-		}
-	}
-	return m, nil
-}
-
-// reconcileLocked adopts what only the kernel knows, unless a person's last word was to lift it, removes what has ended, and writes
-// what the kernel lacks.
-func (g *Guard) reconcileLocked(known map[netip.Prefix]time.Time, lifted map[netip.Prefix]bool, now time.Time) error {
-	var errs []error
+// reconcileLocked adopts the bans that only the kernel knows, unless a person's last word was to lift them.
+func (g *Guard) reconcileLocked(lifted map[netip.Prefix]bool, now time.Time) {
 	adopted := 0
-	for p, until := range known {
-		if g.bans[p] != nil {
+	for _, b := range g.kernel.filter.Inherited() {
+		until := g.base.time(b.Until)
+		p, err := bannable(b.Prefix)
+		if err != nil || b.List >= listFeeds || g.bans[p] != nil || lifted[p] || !in(until, now) || g.roomLocked(p) != nil {
 			continue
 		}
-		if !in(until, now) || lifted[p] || g.roomLocked(p) != nil {
-			errs = append(errs, g.kernel.filter.Unban(p))
-			continue
-		}
-		reason := verdict.HostBanned
-		if !isHost(p) {
-			reason = verdict.NetworkBanned
-		}
-		b := Ban{Prefix: p, Reason: reason, By: ByKernel, From: now, Until: until, Note: "found in the kernel; the journal does not know it"}
-		g.putLocked(b)
-		g.journal.write(record{Op: opBan, Ban: &b})
+		reason := banReason(!isHost(p))
+		ban := Ban{Prefix: p, Reason: reason, By: ByKernel, From: now, Until: until, Note: "found in the kernel; the journal does not know it"}
+		g.putLocked(ban)
+		g.journal.write(record{Op: opBan, Ban: &ban})
 		adopted++
 	}
-	errs = append(errs, g.putKernelAll())
 	if adopted > 0 {
 		g.log.Warn("bans that only the kernel knew were adopted", "bans", adopted)
 	}
-	return errors.Join(errs...)
 }
 
-func (k *kernel) counts() ([]Count, error) {
+func (k *kernel) counts() ([]Count, bpf.Counts, error) {
 	all, err := k.filter.Counts()
 	if err != nil {
-		return nil, err
+		return nil, all, err
 	}
-	out := make([]Count, 0, len(all))
-	for _, c := range all {
+	out := make([]Count, 0, len(all.Packets))
+	for _, c := range all.Packets {
 		out = append(out, Count{
 			Where: whereKernel, Family: c.Family.String(), Reason: reasonOf[c.Reason], Action: c.Action.String(), Packets: c.Packets, Bytes: c.Bytes,
 		})
 	}
-	return out, nil
+	return out, all, nil
+}
+
+// adaptSamples chooses how many packets one sample stands for, so that about half of what may be sampled is. It is called once a second.
+func (g *Guard) adaptSamplesLocked() {
+	k := g.kernel
+	if k == nil || g.cfg.XDP.Samples == 0 {
+		return
+	}
+	_, all, err := k.counts()
+	if err != nil {
+		g.kernelFaultLocked(err)
+		return
+	}
+	var n uint64
+	for _, c := range all.Packets {
+		n += c.Packets
+	}
+	rate := n - k.packets
+	if k.packets == 0 || n < k.packets {
+		rate = 0
+	}
+	k.packets = n
+	next := int(rate)/max(1, g.cfg.XDP.Samples/2) + 1
+	if next == k.interval || (next < 2*k.interval && 2*next > k.interval) {
+		return
+	}
+	k.interval = next
+	if err := g.applySettingsLocked(); err != nil {
+		g.kernelFaultLocked(err)
+	}
 }
 
 func (k *kernel) stopEvents() error { return k.events.Close() }
 
-// readEvents passes the kernel's samples on to watchers, until the reader is closed.
+// readEvents takes the kernel's samples, until the reader is closed.
 func (g *Guard) readEvents() {
 	g.mu.Lock()
 	k := g.kernel
@@ -339,10 +291,16 @@ func (g *Guard) readEvents() {
 		if mono, err := bpf.Monotonic(); err == nil {
 			at = at.Add(e.At - mono)
 		}
-		g.watch.publish(Event{At: at, Kind: EventDrop, Drop: &Drop{
-			Where: whereKernel, Source: e.Source, Reason: reasonOf[e.Reason], Monitored: e.Action == bpf.ActionMonitor,
-			Interface: k.names[e.Interface], Length: e.Length, Head: e.Head,
-		}})
+		dropped := e.Action == bpf.ActionDrop
+		if e.Weight > 0 && e.Source.IsValid() {
+			g.talkers.add(e.Source, dropped, e.Weight, reasonOf[e.Reason], at)
+		}
+		if dropped || e.Action == bpf.ActionMonitor {
+			g.sampled(at, Drop{
+				Where: whereKernel, Source: e.Source, Reason: reasonOf[e.Reason], Monitored: !dropped,
+				Interface: k.names[e.Interface], Length: e.Length, Head: e.Head, List: g.nameOf(e.List),
+			})
+		}
 	}
 }
 

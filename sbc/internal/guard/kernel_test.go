@@ -36,6 +36,7 @@ func onWire(bpffs string) Config {
 	cfg := Default()
 	cfg.XDP.Mode = XDPNative
 	cfg.XDP.Interfaces = []string{"bh0"}
+	cfg.Rates = Rates{}
 	cfg.XDP.BPFFS, cfg.XDP.Name = bpffs, "bh-guard"
 	return cfg
 }
@@ -210,12 +211,10 @@ func TestRootKilled(t *testing.T) {
 	w.expect(t, "10.99.0.2", true)
 
 	// As if the process had died between kernel and journal: a new ban, and a lifted one.
-	mono, err := bpf.Monotonic()
-	must(t, err)
-	for _, p := range []string{"10.99.0.2/32", "10.99.0.3/32", "192.0.2.0/24"} {
-		must(t, g.kernel.filter.Ban(bpf.Ban{Prefix: prefix(p), Until: mono + time.Hour}))
+	for _, p := range []string{"10.99.0.2/32", "10.99.0.3/32", "2001:db8::/64"} {
+		must(t, g.set.Ban(prefix(p), listPersons, g.base.tick(time.Now().Add(time.Hour))))
 	}
-	must(t, g.kernel.filter.Ban(bpf.Ban{Prefix: prefix("192.0.2.1/32"), Until: mono - time.Second}))
+	must(t, g.set.Ban(prefix("192.0.2.1/32"), listPersons, g.base.tick(time.Now().Add(-5*time.Second))))
 	must(t, g.Close())
 	for range 2 { // adopted once, it is in the journal
 		g = open(t, onWire(w.bpffs), Options{Dir: dir})

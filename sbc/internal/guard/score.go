@@ -132,7 +132,7 @@ func (g *Guard) Offence(o Offence) {
 	if _, _, ok := g.view.allowed(addr); ok {
 		return
 	}
-	if _, banned := g.view.banned(addr); banned {
+	if g.view.banned(addr) {
 		return // what was under way when the ban came; in monitor mode, all that follows
 	}
 	g.scoreLocked(ev, o.Verified, now)

@@ -90,6 +90,7 @@ type Explanation struct {
 	Verdict  verdict.Verdict `json:"-"`
 	Outcome  string          `json:"outcome"`              // "pass" or "drop: reason"
 	Allowed  string          `json:"allowed_by,omitempty"` // allow-list entry that covers it, as "trunks 192.0.2.0/24"
+	Listed   string          `json:"listed_by,omitempty"`  // list that bans it, as "list drop"
 	Bans     []Ban           `json:"bans,omitempty"`       // those in force that cover it, most specific first
 	Held     []Held          `json:"held,omitempty"`       // its ports that are on hold
 	Scores   []Score         `json:"scores,omitempty"`     // where it is near a threshold
@@ -130,7 +131,8 @@ type Drop struct {
 	Monitored bool           `json:"monitored,omitempty"` // it passed all the same: monitor mode
 	Interface string         `json:"interface,omitempty"` // network interface; kernel only
 	Length    int            `json:"length,omitempty"`    // of the frame in bytes; kernel only
-	Head      []byte         `json:"head,omitempty"`      // its first bytes; kernel only
+	Head      []byte         `json:"head,omitempty"`      // its first bytes, at most 128, for Capture 1,536; kernel only
+	List      string         `json:"list,omitempty"`      // the list or rule behind a ban; kernel only
 }
 
 // Mode is where bans are enforced.
@@ -161,6 +163,22 @@ type Count struct {
 	Bytes   uint64         `json:"bytes"` // kernel only
 }
 
+// ListCount is how many packets a rule or list has ended in the kernel filter, or would have.
+type ListCount struct {
+	Name      string `json:"name"` // "persons", "rule NAME" or "list NAME"
+	Dropped   uint64 `json:"dropped"`
+	Monitored uint64 `json:"monitored"`
+}
+
+// FeedStats is a list in force.
+type FeedStats struct {
+	Name    string    `json:"name"`
+	Does    string    `json:"does"` // "ban", "monitor" or "allow"
+	Entries int       `json:"entries"`
+	Refused int       `json:"refused"` // entries that can't be banned
+	At      time.Time `json:"at"`      // when it came into force
+}
+
 // Stats is the guard in numbers.
 type Stats struct {
 	Mode          Mode            `json:"mode"`
@@ -168,16 +186,22 @@ type Stats struct {
 	Interfaces    []InterfaceMode `json:"interfaces,omitempty"`
 	Bans          int             `json:"bans"`
 	Holds         int             `json:"holds"`
-	Scored        int             `json:"scored"`         // sources with offences that still count
-	Allowed       int             `json:"allowed"`        // entries of the allow list
-	Offences      uint64          `json:"offences"`       // since start
-	BansMade      uint64          `json:"bans_made"`      // since start, by rules and persons
-	BansRefused   uint64          `json:"bans_refused"`   // by rules, since the table was full
-	ScoresEvicted uint64          `json:"scores_evicted"` // sources forgotten since the table was full
-	HoldsEvicted  uint64          `json:"holds_evicted"`  // holds ended early since the table was full
-	JournalFaults uint64          `json:"journal_faults"` // failed writes; the bans are in force all the same
-	KernelFaults  uint64          `json:"kernel_faults"`  // failed changes of the kernel's tables; user space holds them
+	Scored        int             `json:"scored"`              // sources with offences that still count
+	Allowed       int             `json:"allowed"`             // entries of the allow list
+	Offences      uint64          `json:"offences"`            // since start
+	BansMade      uint64          `json:"bans_made"`           // since start, by rules and persons
+	BansRefused   uint64          `json:"bans_refused"`        // by rules, since the table was full
+	ScoresEvicted uint64          `json:"scores_evicted"`      // sources forgotten since the table was full
+	HoldsEvicted  uint64          `json:"holds_evicted"`       // holds ended early since the table was full
+	JournalFaults uint64          `json:"journal_faults"`      // failed writes; the bans are in force all the same
+	KernelFaults  uint64          `json:"kernel_faults"`       // failed changes of the kernel's tables; user space holds them
+	Limited       int             `json:"limited"`             // sources held to a strict rate
+	Unguarded     string          `json:"unguarded,omitempty"` // why media ports are not closed in the kernel
+	SamplesLost   uint64          `json:"samples_lost"`        // samples that the kernel had no room for
+	TableBytes    int             `json:"table_bytes"`         // size of the tables of hosts
 	Counts        []Count         `json:"counts,omitempty"`
+	Lists         []ListCount     `json:"lists,omitempty"`
+	Feeds         []FeedStats     `json:"feeds,omitempty"`
 }
 
 // Errors that tell the caller what to do differently.

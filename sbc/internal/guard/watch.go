@@ -3,14 +3,18 @@ package guard
 import (
 	"context"
 	"sync"
+	"time"
 )
 
-// watchBuffer is how many events a watcher may be late.
-const watchBuffer = 256
+// How many events a watcher may be late, and who captures.
+const (
+	watchBuffer   = 256
+	captureBuffer = 8192
+)
 
 // watchers get events. Publishing never waits for one of them.
 type watchers struct {
-	changed func() // called when the first comes and the last goes, without mu
+	changed func() // called when the first who captures comes and the last goes, without mu
 
 	mu     sync.Mutex
 	closed bool
@@ -19,6 +23,7 @@ type watchers struct {
 
 type watcher struct {
 	ch   chan Event // closed by watchers, under mu
+	full bool       // it captures: drops only, as much of them as there is
 	lost int
 }
 
@@ -26,26 +31,37 @@ func newWatchers(changed func()) *watchers {
 	return &watchers{changed: changed, all: map[*watcher]struct{}{}}
 }
 
-func (w *watchers) any() bool {
+// capturing reports whether anybody captures.
+func (w *watchers) capturing() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.all) > 0
+	return w.capturingLocked() > 0
 }
 
-func (w *watchers) add(ctx context.Context) <-chan Event {
-	one := &watcher{ch: make(chan Event, watchBuffer)}
-	w.mu.Lock()
-	closed := w.closed
-	if closed {
-		close(one.ch)
-	} else {
-		w.all[one] = struct{}{}
+func (w *watchers) capturingLocked() int {
+	n := 0
+	for one := range w.all {
+		if one.full {
+			n++
+		}
 	}
-	first := len(w.all) == 1
-	w.mu.Unlock()
-	if closed {
+	return n
+}
+
+func (w *watchers) add(ctx context.Context, full bool) <-chan Event {
+	one := &watcher{ch: make(chan Event, watchBuffer), full: full}
+	if full {
+		one.ch = make(chan Event, captureBuffer)
+	}
+	w.mu.Lock()
+	if w.closed {
+		close(one.ch)
+		w.mu.Unlock()
 		return one.ch
 	}
+	w.all[one] = struct{}{}
+	first := full && w.capturingLocked() == 1
+	w.mu.Unlock()
 	if first {
 		w.changed()
 	}
@@ -60,7 +76,7 @@ func (w *watchers) remove(one *watcher) {
 		delete(w.all, one)
 		close(one.ch)
 	}
-	last := there && len(w.all) == 0 && !w.closed
+	last := there && one.full && w.capturingLocked() == 0 && !w.closed
 	w.mu.Unlock()
 	if last {
 		w.changed()
@@ -71,6 +87,9 @@ func (w *watchers) publish(e Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for one := range w.all {
+		if one.full && e.Kind != EventDrop {
+			continue
+		}
 		e.Lost = one.lost
 		select {
 		case one.ch <- e:
@@ -98,7 +117,15 @@ func (g *Guard) forwardSamples(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case d := <-g.view.sampler.out:
-			g.watch.publish(Event{At: g.clock(), Kind: EventDrop, Drop: &d})
+			g.sampled(g.clock(), d)
 		}
+	}
+}
+
+// sampled passes a sample on to watchers, and once a second to the log.
+func (g *Guard) sampled(at time.Time, d Drop) {
+	g.watch.publish(Event{At: at, Kind: EventDrop, Drop: &d})
+	if sec := at.Unix(); g.lastDropLog.Swap(sec) != sec {
+		g.log.Info("dropped", "source", d.Source, "reason", d.Reason, "where", d.Where, "monitored", d.Monitored)
 	}
 }

@@ -58,7 +58,6 @@ func TestWatch(t *testing.T) {
 		select {
 		case _, ok := <-ch:
 			if !ok {
-				waitFor(t, "samples are off", func() bool { return g.view.sampler.limit.Load() == 0 })
 				return
 			}
 		case <-deadline:
@@ -110,10 +109,6 @@ func TestSampler(t *testing.T) {
 	cfg.XDP.Samples = 3
 	g := open(t, cfg, Options{Clock: h.now})
 	fail(g, "192.0.2.7", 5)
-	g.Admit(addr("192.0.2.7"))
-	if len(g.view.sampler.out) != 0 {
-		t.Error("sampled though nobody watches")
-	}
 	ch := g.Watch(t.Context())
 	for range 2 {
 		for range 10 {

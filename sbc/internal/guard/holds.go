@@ -10,22 +10,26 @@ import (
 	"time"
 )
 
-// shards is how many parts an ends table has; a change copies one part.
+// shards is how many parts the table of holds has; a change copies one part.
 const shards = 256
 
-// ends maps keys to the time when something about them ends. Reading takes no lock and allocates nothing; changes are made by one
-// writer at a time.
-type ends[K comparable] struct {
-	hash  func(K) uint64
-	parts [shards]atomic.Pointer[map[K]time.Time]
+// holdTable maps addresses with their ports to the time when their hold ends. Reading takes no lock and allocates nothing; changes are
+// made by one writer at a time.
+type holdTable struct {
+	seed  uint64
+	parts [shards]atomic.Pointer[map[netip.AddrPort]time.Time]
 	size  int
 }
 
-func (e *ends[K]) part(k K) *atomic.Pointer[map[K]time.Time] { return &e.parts[e.hash(k)%shards] }
+func newHoldTable() *holdTable { return &holdTable{seed: rand.Uint64()} }
 
-// get returns when k ends; the zero time stands for never.
-func (e *ends[K]) get(k K) (time.Time, bool) {
-	m := e.part(k).Load()
+func (h *holdTable) part(k netip.AddrPort) *atomic.Pointer[map[netip.AddrPort]time.Time] {
+	return &h.parts[mix(h.seed, k.Addr(), uint64(k.Port()))%shards]
+}
+
+// get returns when the hold of k ends.
+func (h *holdTable) get(k netip.AddrPort) (time.Time, bool) {
+	m := h.part(k).Load()
 	if m == nil {
 		return time.Time{}, false
 	}
@@ -33,56 +37,28 @@ func (e *ends[K]) get(k K) (time.Time, bool) {
 	return t, ok
 }
 
-func (e *ends[K]) set(k K, t time.Time) {
-	p := e.part(k)
-	next := map[K]time.Time{}
+func (h *holdTable) set(k netip.AddrPort, t time.Time) {
+	p := h.part(k)
+	next := map[netip.AddrPort]time.Time{}
 	if m := p.Load(); m != nil {
 		next = maps.Clone(*m)
 	}
 	before := len(next)
 	next[k] = t
-	e.size += len(next) - before
+	h.size += len(next) - before
 	p.Store(&next)
 }
 
-func (e *ends[K]) delete(k K) {
-	p := e.part(k)
+func (h *holdTable) delete(k netip.AddrPort) {
+	p := h.part(k)
 	m := p.Load()
 	if m == nil {
 		return
 	}
 	next := maps.Clone(*m)
 	delete(next, k)
-	e.size += len(next) - len(*m)
+	h.size += len(next) - len(*m)
 	p.Store(&next)
-}
-
-// fill puts many keys into an empty table at once.
-func (e *ends[K]) fill(all map[K]time.Time) {
-	var parts [shards]map[K]time.Time
-	for k, t := range all {
-		i := e.hash(k) % shards
-		if parts[i] == nil {
-			parts[i] = map[K]time.Time{}
-		}
-		parts[i][k] = t
-	}
-	for i := range parts {
-		if parts[i] != nil {
-			e.parts[i].Store(&parts[i])
-		}
-	}
-	e.size = len(all)
-}
-
-func newPrefixEnds() *ends[netip.Prefix] {
-	seed := rand.Uint64()
-	return &ends[netip.Prefix]{hash: func(p netip.Prefix) uint64 { return mix(seed, p.Addr(), uint64(p.Bits())) }}
-}
-
-func newPortEnds() *ends[netip.AddrPort] {
-	seed := rand.Uint64()
-	return &ends[netip.AddrPort]{hash: func(a netip.AddrPort) uint64 { return mix(seed, a.Addr(), uint64(a.Port())) }}
 }
 
 // mix spreads addresses, which strangers choose, over the parts; the seed is not known to them.
