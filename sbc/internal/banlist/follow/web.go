@@ -97,6 +97,9 @@ func (w *web) look(ctx context.Context) (*content, error) {
 	var c *content
 	h, err := w.spool(f, resp)
 	if err == nil {
+		err = fetch.Err() // a server that sees us hang up may still end its answer in form
+	}
+	if err == nil {
 		c, err = w.parse(ctx, h)
 	}
 	if err != nil {
