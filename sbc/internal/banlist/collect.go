@@ -125,7 +125,7 @@ func outermost6(ks []key6) []key6 {
 // Join returns the shortest list of the same addresses: two halves of a network become the network, as long as that is not too
 // wide. The list must be as Finish returns it; it is not changed.
 func Join(list []netip.Prefix) []netip.Prefix {
-	var out []netip.Prefix
+	out := []netip.Prefix{} // never nil, as what Finish returns
 	for _, p := range list {
 		out = append(out, p)
 		for len(out) >= 2 {

@@ -10,7 +10,8 @@
 //     header line, numbered from 1, or the first one that holds an entry. Lines that begin with # are comments.
 //   - drop-json: as Spamhaus DROP has it: one JSON object a line with the key "cidr", and at the end one with "type":
 //     "metadata", whose "records" must fit. A JSON array of such objects or of strings is taken, too.
-//   - apiban: as APIBAN answers: {"ipaddress": ["192.0.2.1", ...], "ID": "..."}; "ips" is taken for "ipaddress".
+//   - apiban: as APIBAN answers: {"ipaddress": ["192.0.2.1", ...], "ID": "..."}; "ips" is taken for "ipaddress". Several such answers
+//     may follow each other.
 //   - auto: whichever of them it looks like.
 //
 // # What becomes of an entry

@@ -148,8 +148,14 @@ func (s *shapes) answer(depth int) error {
 		}
 		found = true
 		b, err := s.peek()
-		if err != nil || b != '[' {
-			return s.skip(depth + 1) // null: there is nothing new
+		if err != nil {
+			return inside(err)
+		}
+		if b != '[' {
+			if b != 'n' { // null: there is nothing; a text is an error message
+				s.c.bad(Malformed, s.number, []byte("ipaddress"))
+			}
+			return s.skip(depth + 1)
 		}
 		return s.each('[', ']', func([]byte) error { return s.address(depth + 2) })
 	})
@@ -173,4 +179,27 @@ func (s *shapes) address(depth int) error {
 	}
 	s.c.bad(Malformed, s.number, []byte{b})
 	return s.skip(depth)
+}
+
+// Cursor is the ID in an answer of APIBAN: what to ask for next, "none" behind the last page, and empty if there is no ID.
+func Cursor(r io.Reader) (string, error) {
+	t, id := tokens{in: bufio.NewReaderSize(r, maxLine)}, ""
+	err := t.each('{', '}', func(key []byte) error {
+		b, err := t.peek()
+		if err != nil {
+			return inside(err)
+		}
+		var text []byte
+		switch {
+		case string(key) != "ID" || b == '{' || b == '[':
+			return t.skip(2)
+		case b == '"':
+			text, err = t.str()
+		default:
+			text, err = t.literal()
+		}
+		id = string(text)
+		return err
+	})
+	return id, whole(err)
 }

@@ -117,6 +117,7 @@ func TestRefusedWhole(t *testing.T) {
 		{"after the end", `{"type":"metadata","records":0}` + drop, Options{}, ErrGarbage},
 		{"an error in JSON", `{"error":"rate limit"}`, Options{}, ErrGarbage},
 		{"an error in JSON for APIBAN", `{"error":"rate limit"}`, Options{Format: APIBAN}, ErrGarbage},
+		{"an error where addresses should be", `{"ipaddress":"rate limit exceeded","ID":"none"}`, Options{}, ErrGarbage},
 		{"key twice", `{"cidr":"192.0.2.0/24","cidr":"192.0.3.0/24"}`, Options{}, ErrGarbage},
 		{"no strings", `{"ips":[1,2]}`, Options{}, ErrGarbage},
 		{"deep", strings.Repeat("[", 100_000), Options{}, ErrGarbage},
@@ -155,5 +156,20 @@ func TestImport(t *testing.T) {
 	}
 	if got, _, err := Import(strings.NewReader("192.0.2.1"), Options{}); err != nil || len(got) != 1 {
 		t.Error(got, err)
+	}
+}
+
+func TestCursor(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"ipaddress":["192.0.2.1"],"ID":"1700000000"}`: "1700000000", `{"ID":1700000000}`: "1700000000", `{"ID":"none","x":{"ID":"1"}}`: "none", `{"ID":[1]}`: "", `{}`: "",
+	} {
+		if got, err := Cursor(strings.NewReader(text)); err != nil || got != want {
+			t.Errorf("%s: %q, %v", text, got, err)
+		}
+	}
+	for text, want := range map[string]error{"": ErrTruncated, `{"ID":"1"`: ErrTruncated, "[]": ErrGarbage, "<html>": ErrGarbage} {
+		if got, err := Cursor(strings.NewReader(text)); !errors.Is(err, want) {
+			t.Errorf("%s: %q, %v", text, got, err)
+		}
 	}
 }

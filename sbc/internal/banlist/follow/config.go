@@ -25,7 +25,7 @@ type List struct {
 	MMDB       string         `yaml:"mmdb" doc:"GeoIP or ASN database (MMDB) to take the networks of countries or asns from."`
 	Countries  []string       `yaml:"countries" doc:"mmdb: countries, as DE. A network without one counts as that of its registered country."`
 	ASNs       []uint32       `yaml:"asns" doc:"mmdb: numbers of autonomous systems."`
-	Format     banlist.Format `yaml:"format" doc:"auto (the default), plain, csv, drop-json or apiban."`
+	Format     banlist.Format `yaml:"format" doc:"auto (the default), plain, csv, drop-json or apiban. With apiban, a url is asked for all its pages: url/ID."`
 	Column     string         `yaml:"column" doc:"csv: name of the column in the header line, or its number from 1. Empty: the first that holds an address."`
 	Every      time.Duration  `yaml:"every" doc:"How often to look for a change. 0: 1h for a url, 10s for a file, 1m for an mmdb."`
 	MaxEntries int            `yaml:"max_entries" doc:"Most entries. A list with more is refused as a whole. 0: 1000000."`

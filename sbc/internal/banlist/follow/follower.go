@@ -98,6 +98,14 @@ func (l *list) halt() {
 	}
 }
 
+// retire ends all that the list does, a Load too: its name is another's from now on.
+func (l *list) retire() {
+	l.halt()
+	l.busy.Lock()
+	defer l.busy.Unlock()
+	l.loaded = true
+}
+
 // Reload follows what c names instead. A list that is gone is taken out of force, one that has changed stays in force until its
 // new source has given one, the others go on undisturbed. If c has a fault, nothing changes and the error is the first.
 func (f *Follower) Reload(c Config) error {
@@ -124,7 +132,7 @@ func (f *Follower) Reload(c Config) error {
 		}
 		l := newList(cfg, &f.opts, f.turn)
 		if was != nil {
-			was.halt()
+			was.retire()
 			l.inherit(was)
 			if w, ok := was.src.(*web); ok && cfg.URL == "" {
 				errs = append(errs, w.kept.remove())
@@ -133,7 +141,7 @@ func (f *Follower) Reload(c Config) error {
 		next = append(next, l)
 	}
 	for _, l := range old {
-		l.halt()
+		l.retire()
 		errs = append(errs, l.drop())
 	}
 	f.lists.Store(&next)

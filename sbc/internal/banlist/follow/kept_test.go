@@ -113,14 +113,14 @@ func TestDiskFails(t *testing.T) {
 	s.text("192.0.2.1\n")
 	r.look()
 	kept := filepath.Join(r.dir, "kept")
-	if err := os.Mkdir(filepath.Join(kept, ".feed.new"), 0o700); err != nil { // root may write anywhere, but not there
+	if err := os.MkdirAll(filepath.Join(kept, ".feed.new", "x"), 0o700); err != nil { // root may write anywhere, but not there
 		t.Fatal(err)
 	}
 	s.text("192.0.2.2\n")
 	r.look()
 	r.expect("192.0.2.1/32", 1, "keeping a copy: ")
 	for _, f := range []func() error{
-		func() error { return os.Remove(filepath.Join(kept, ".feed.new")) },
+		func() error { return os.RemoveAll(filepath.Join(kept, ".feed.new")) },
 		func() error { return os.Remove(filepath.Join(kept, "feed.list")) },
 		func() error { return os.MkdirAll(filepath.Join(kept, "feed.list", "x"), 0o700) },
 	} {

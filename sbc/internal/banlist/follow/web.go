@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"mime"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"brickhouse/sbc/internal/banlist"
+	"brickhouse/shared/conffile"
 	"brickhouse/shared/pki"
 )
 
@@ -74,10 +76,11 @@ func (w *web) look(ctx context.Context) (*content, error) {
 		return nil, err
 	}
 	defer client.CloseIdleConnections()
-	req, err := w.request(fetch)
+	req, err := w.request(fetch, w.cfg.URL)
 	if err != nil {
 		return nil, err
 	}
+	w.ifChanged(req)
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, w.plain(fetch, err)
@@ -89,16 +92,8 @@ func (w *web) look(ctx context.Context) (*content, error) {
 	if err := w.check(resp); err != nil {
 		return nil, err
 	}
-	f, err := w.kept.create()
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
+	h, err := w.download(fetch, client, resp)
 	var c *content
-	h, err := w.spool(f, resp)
-	if err == nil {
-		err = fetch.Err() // a server that sees us hang up may still end its answer in form
-	}
 	if err == nil {
 		c, err = w.parse(ctx, h)
 	}
@@ -107,6 +102,28 @@ func (w *web) look(ctx context.Context) (*content, error) {
 		return nil, w.plain(fetch, err)
 	}
 	return c, nil
+}
+
+// download writes the body, and the pages that follow it, to disk.
+func (w *web) download(ctx context.Context, client *http.Client, resp *http.Response) (header, error) {
+	f, err := w.kept.create()
+	if err != nil {
+		return header{}, err
+	}
+	defer f.Close()
+	s := spool{out: f, hash: sha256.New(), most: w.cfg.MaxBytes}
+	h := header{V: keptVersion, URL: sum(w.cfg.URL), Fetched: w.clock()}
+	if w.cfg.Format == banlist.APIBAN {
+		err = w.pages(ctx, client, resp, &s)
+	} else {
+		h.ETag, h.Modified = validator(resp, "ETag"), validator(resp, "Last-Modified")
+		err = s.take(resp.Body)
+	}
+	if err == nil {
+		err = ctx.Err() // a server that sees us hang up may still end its answer in form
+	}
+	h.Size, h.Sum = s.size, hex.EncodeToString(s.hash.Sum(nil))
+	return h, err
 }
 
 // plain takes what may hold a key, the URL, off an error, and says which deadline it was.
@@ -120,7 +137,8 @@ func (w *web) plain(ctx context.Context, err error) error {
 	return err
 }
 
-// client is for one fetch: it leaves no connection behind, and a changed CA file counts at once. It heeds no proxy variables.
+// client is for one fetch, whose caller closes idle connections: none is left behind, and a changed CA file counts at once. It
+// heeds no proxy variables.
 func (w *web) client() (*http.Client, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if w.cfg.CA != "" {
@@ -139,7 +157,7 @@ func (w *web) client() (*http.Client, error) {
 	}}
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, TLSClientConfig: conf, DisableCompression: true, DisableKeepAlives: true,
+			DialContext: dialer.DialContext, TLSClientConfig: conf, DisableCompression: true,
 			MaxResponseHeaderBytes: maxHeaders, ForceAttemptHTTP2: true,
 		},
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
@@ -151,19 +169,13 @@ func (w *web) client() (*http.Client, error) {
 	}, nil
 }
 
-func (w *web) request(ctx context.Context) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.cfg.URL, nil)
+func (w *web) request(ctx context.Context, url string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, w.plain(ctx, err)
 	}
 	req.Header.Set("User-Agent", "brickhouse-sbc")
 	req.Header.Set("Accept-Encoding", "identity")
-	if w.etag != "" {
-		req.Header.Set("If-None-Match", w.etag)
-	}
-	if w.modified != "" {
-		req.Header.Set("If-Modified-Since", w.modified)
-	}
 	if w.cfg.TokenFile != "" {
 		token, err := readToken(w.cfg.TokenFile)
 		if err != nil {
@@ -172,6 +184,16 @@ func (w *web) request(ctx context.Context) (*http.Request, error) {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	return req, nil
+}
+
+// ifChanged asks for an answer only if it is another than the one that was accepted last.
+func (w *web) ifChanged(req *http.Request) {
+	if w.etag != "" {
+		req.Header.Set("If-None-Match", w.etag)
+	}
+	if w.modified != "" {
+		req.Header.Set("If-Modified-Since", w.modified)
+	}
 }
 
 // readToken reads one word from a file that is closed to others.
@@ -222,22 +244,27 @@ func (w *web) check(resp *http.Response) error {
 	return nil
 }
 
-// spool writes the body behind the header of f.
-func (w *web) spool(f *os.File, resp *http.Response) (header, error) {
-	hash := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, hash), io.LimitReader(resp.Body, int64(w.cfg.MaxBytes)+1))
+// spool is where bodies are written to, with a bound on all of them.
+type spool struct {
+	out  io.Writer
+	hash hash.Hash
+	size int64
+	most conffile.Size
+}
+
+func (s *spool) take(body io.Reader) error {
+	left := int64(s.most) - s.size
+	n, err := io.Copy(io.MultiWriter(s.out, s.hash), io.LimitReader(body, left+1))
+	s.size += n
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return header{}, fmt.Errorf("%w: the connection ended after %d bytes", banlist.ErrTruncated, n)
+		return fmt.Errorf("%w: the connection ended after %d bytes", banlist.ErrTruncated, n)
 	case err != nil:
-		return header{}, err
-	case n > int64(w.cfg.MaxBytes):
-		return header{}, fmt.Errorf("%w: over %s", banlist.ErrTooLarge, w.cfg.MaxBytes)
+		return err
+	case n > left:
+		return fmt.Errorf("%w: over %s", banlist.ErrTooLarge, s.most)
 	}
-	return header{
-		V: keptVersion, URL: sum(w.cfg.URL), Fetched: w.clock(), Size: n, Sum: hex.EncodeToString(hash.Sum(nil)),
-		ETag: validator(resp, "ETag"), Modified: validator(resp, "Last-Modified"),
-	}, nil
+	return nil
 }
 
 // validator is a header to send back with the next request.
