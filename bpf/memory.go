@@ -257,3 +257,9 @@ func (f *Filter) OpenPort(port uint16, open bool) {
 		atomic.StoreUint64(w, *w&^portOpen)
 	}
 }
+
+// IsOpen reports whether datagrams to a media port pass.
+func (f *Filter) IsOpen(port uint16) bool {
+	w := atomic.LoadUint64(&f.ports.words(65536)[port])
+	return w&portMedia == 0 || w&portOpen != 0
+}

@@ -213,12 +213,20 @@ func (s *Set) SetList(l List, ps []netip.Prefix) error {
 	return s.rebuilt()
 }
 
-// ListLen is how many entries a list has, those within others left out.
-func (s *Set) ListLen(l List) int {
-	if s.lists[l] == nil {
-		return 0
+// List returns the entries of a list, those within others left out.
+func (s *Set) List(l List) []netip.Prefix {
+	c := s.lists[l]
+	if c == nil {
+		return nil
 	}
-	return s.lists[l].len()
+	all := make([]netip.Prefix, 0, c.len())
+	for _, h := range c.hosts {
+		all = append(all, netip.PrefixFrom(from4(h), 32))
+	}
+	for _, n := range c.nets {
+		all = append(all, netip.PrefixFrom(from4(n.addr), int(n.bits)))
+	}
+	return append(all, c.six...)
 }
 
 // SetMonitored says which lists, a bit each, only count. What is enforced wins over what is not, so all tables are made anew.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -38,6 +39,20 @@ func (a *Admin) Do(ctx context.Context, method, path string, in, out any) error 
 	return cl.Do(ctx, method, path, in, out)
 }
 
+// Upload sends a file; see control.Client.
+func (a *Admin) Upload(ctx context.Context, method, path string, body io.Reader, out any) error {
+	cl := control.NewClient(a.Socket)
+	defer cl.Close()
+	return cl.Upload(ctx, method, path, body, out)
+}
+
+// Stream calls each for every line of a stream; see control.Client.
+func (a *Admin) Stream(ctx context.Context, path string, each func(line json.RawMessage) error) error {
+	cl := control.NewClient(a.Socket)
+	defer cl.Close()
+	return cl.Stream(ctx, path, each)
+}
+
 // Print writes v as JSON with --json, else the table.
 func (a *Admin) Print(c *cobra.Command, v any, table func() *control.Table) error {
 	return control.Print(c.OutOrStdout(), a.JSON, v, table)
@@ -55,9 +70,7 @@ func (a *Admin) Say(c *cobra.Command, v any, format string, args ...any) error {
 // Watch prints what a stream sends, line by line, until it ends or a signal comes: the JSON as it is with --json, else
 // what text makes of it.
 func (a *Admin) Watch(c *cobra.Command, path string, text func(line json.RawMessage) (string, error)) error {
-	cl := control.NewClient(a.Socket)
-	defer cl.Close()
-	return cl.Stream(c.Context(), path, func(line json.RawMessage) error {
+	return a.Stream(c.Context(), path, func(line json.RawMessage) error {
 		out := string(line)
 		if !a.JSON {
 			s, err := text(line)

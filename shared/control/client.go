@@ -57,6 +57,10 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		ctx, cancel = context.WithTimeout(ctx, writeTimeout)
 		defer cancel()
 	}
+	return c.do(ctx, method, path, in, out)
+}
+
+func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
 	res, err := c.send(ctx, method, path, in)
 	if err != nil {
 		return err
@@ -77,6 +81,11 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		return fmt.Errorf("understanding the answer on %s: %w", c.path, err)
 	}
 	return nil
+}
+
+// Upload sends what body holds as it is, and reads the answer into out as Do does. It may take as long as ctx allows.
+func (c *Client) Upload(ctx context.Context, method, path string, body io.Reader, out any) error {
+	return c.do(ctx, method, path, body, out)
 }
 
 // Get is Do with GET and no body.
@@ -113,20 +122,24 @@ func (c *Client) Stream(ctx context.Context, path string, each func(line json.Ra
 
 // send returns an answer whose status is good.
 func (c *Client) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
-	var body io.Reader
-	if in != nil {
+	body, kind := io.Reader(nil), ""
+	switch in := in.(type) {
+	case nil:
+	case io.Reader:
+		body, kind = in, "application/octet-stream"
+	default:
 		data, err := json.Marshal(in)
 		if err != nil {
 			return nil, fmt.Errorf("encoding the request: %w", err)
 		}
-		body = bytes.NewReader(data)
+		body, kind = bytes.NewReader(data), "application/json"
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://local"+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
 	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
 	}
 	res, err := c.http.Do(req)
 	if err != nil {

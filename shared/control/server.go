@@ -57,6 +57,8 @@ type Server struct {
 	log  *slog.Logger
 	mux  *http.ServeMux
 	http *http.Server
+	// How large a body may be that is no JSON, by pattern. It is whole once Listen is called.
+	uploads map[string]int64
 
 	mu     sync.Mutex
 	socket *socket
@@ -65,7 +67,7 @@ type Server struct {
 
 // NewServer returns a server without routes.
 func NewServer(log *slog.Logger) *Server {
-	s := &Server{log: log, mux: http.NewServeMux()}
+	s := &Server{log: log, mux: http.NewServeMux(), uploads: map[string]int64{}}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.route),
 		ReadTimeout:       readTimeout,
@@ -98,6 +100,12 @@ func (s *Server) Handle(pattern string, h Handler) {
 		}
 		writeJSON(w, http.StatusOK, body)
 	})
+}
+
+// HandleUpload is Handle for a request whose body is a file of at most limit bytes, and not JSON.
+func (s *Server) HandleUpload(pattern string, limit int64, h Handler) {
+	s.uploads[pattern] = limit
+	s.Handle(pattern, h)
 }
 
 // Stream adds a route that answers with ndjson.
@@ -161,8 +169,12 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 			s.fail(w, r, errInternal)
 		}
 	}()
-	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 	h, pattern := s.mux.Handler(r)
+	limit, ok := s.uploads[pattern]
+	if !ok {
+		limit = MaxBody
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
 	if pattern != "" {
 		s.mux.ServeHTTP(w, r) // not h: the mux fills in the path's values
 		return

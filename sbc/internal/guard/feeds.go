@@ -35,14 +35,18 @@ func groupFeed(name string) string { return "list " + name }
 // SetList makes a list exactly ps, in one step: no packet sees a part of the old and a part of the new. Bans and lists are not counted
 // together: a list's entries are no bans of ours, and nothing of them is in the journal.
 func (g *Guard) SetList(name string, kind FeedKind, ps []netip.Prefix) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.setListLocked(name, kind, ps)
+}
+
+func (g *Guard) setListLocked(name string, kind FeedKind, ps []netip.Prefix) error {
 	good := make([]netip.Prefix, 0, len(ps))
 	for _, p := range ps {
 		if p, err := bannable(p); err == nil || kind == FeedAllow {
 			good = append(good, p)
 		}
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.closed {
 		return ErrClosed
 	}

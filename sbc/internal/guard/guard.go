@@ -23,9 +23,13 @@ type Options struct {
 	Dir   string                    // directory of the journal; made if it is not there; one guard at a time
 	Allow map[string][]netip.Prefix // first groups of the allow list, in force before any ban; see SetAllow
 	Ports Ports                     // what the kernel filter guards
+	Load  func(SetList)             // puts lists into force before the first packet is judged; nil: there are none. It must not call the guard
 	Log   *slog.Logger              // nil: no log
 	Clock func() time.Time          // nil: time.Now
 }
+
+// SetList puts a list into force; see Guard.SetList.
+type SetList func(name string, kind FeedKind, ps []netip.Prefix) error
 
 // Guard holds bans, scores and the allow list. Its methods may be called from any goroutine.
 type Guard struct {
@@ -112,7 +116,7 @@ func Open(cfg Config, o Options) (_ *Guard, err error) {
 	if g.groups[groupConfig], err = allowable(cfg.Allow); err != nil {
 		return nil, fmt.Errorf("allow list: %w", err)
 	}
-	if err := g.enforce(saved); err != nil {
+	if err := g.enforce(saved, o.Load); err != nil {
 		return nil, err
 	}
 	g.start()
@@ -120,7 +124,7 @@ func Open(cfg Config, o Options) (_ *Guard, err error) {
 }
 
 // enforce puts everything into force: the allow list before the bans, the bans before the packets.
-func (g *Guard) enforce(saved folded) error {
+func (g *Guard) enforce(saved folded, load func(SetList)) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err := g.openKernel(); err != nil {
@@ -130,6 +134,10 @@ func (g *Guard) enforce(saved folded) error {
 	err := errors.Join(g.set.SetMonitored(g.monitoredListsLocked()), g.applyAllowLocked())
 	if err == nil {
 		g.loadBansLocked(saved)
+		g.loadImportsLocked()
+		if load != nil {
+			load(g.setListLocked)
+		}
 		err = g.set.Rebuild()
 	}
 	if err != nil {

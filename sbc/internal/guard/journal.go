@@ -32,6 +32,7 @@ const (
 	opBan   = "ban"   // Ban is in force from now on, in place of an earlier one of its prefix
 	opUnban = "unban" // a person lifted the ban of Prefix
 	opPast  = "past"  // a ban that has ended; written when the journal is made anew
+	opList  = "list"  // a person imported List, or dropped it (no entries); for the record only
 )
 
 type record struct {
@@ -43,15 +44,22 @@ type record struct {
 	At     time.Time    `json:"at,omitzero"`
 	By     string       `json:"by,omitempty"`
 	Note   string       `json:"note,omitempty"`
+
+	List    string `json:"list,omitempty"`
+	Entries int    `json:"entries,omitempty"`
 }
 
 const journalVersion = 1
+
+// maxListRecords is how many changes of imported lists are remembered when the journal is made anew.
+const maxListRecords = 1000
 
 // folded is what a journal amounts to.
 type folded struct {
 	active map[netip.Prefix]Ban  // not lifted; some may have expired
 	past   []Past                // oldest first
 	lifted map[netip.Prefix]bool // a person's last word was to lift it
+	lists  []record              // what persons did with lists, oldest first
 	bad    int                   // lines that are no records
 	good   int64                 // bytes up to the end of the last whole line
 }
@@ -104,6 +112,10 @@ func (f *folded) take(r record) bool {
 		if r.Past.EndedBy != byExpiry {
 			f.lifted[r.Past.Prefix] = true
 		}
+	case r.Op == opList && r.List != "":
+		if f.lists = append(f.lists, r); len(f.lists) > maxListRecords {
+			f.lists = f.lists[1:]
+		}
 	default:
 		return false
 	}
@@ -116,6 +128,7 @@ func (f folded) records() []record {
 	for i := range f.past {
 		rs = append(rs, record{V: journalVersion, Op: opPast, Past: &f.past[i]})
 	}
+	rs = append(rs, f.lists...)
 	for _, b := range f.active {
 		rs = append(rs, record{V: journalVersion, Op: opBan, Ban: &b})
 	}
@@ -353,8 +366,21 @@ func (j *journal) compact() error {
 }
 
 // replace puts a file with the given content in the journal's place.
-func (j *journal) replace(content []byte) (_ *os.File, err error) {
-	tmp := j.path + ".new"
+func (j *journal) replace(content []byte) (*os.File, error) {
+	f, err := replaceFile(j.path, content)
+	if err != nil {
+		return nil, err
+	}
+	// From here on the new file is the journal, come what may.
+	if err := j.dir.Sync(); err != nil {
+		j.log.Error("the journal's directory can't be made durable", "error", err)
+	}
+	return f, nil
+}
+
+// replaceFile puts a file with the given content in the place of path. Making the directory durable is left to the caller.
+func replaceFile(path string, content []byte) (_ *os.File, err error) {
+	tmp := path + ".new"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -374,14 +400,7 @@ func (j *journal) replace(content []byte) (_ *os.File, err error) {
 	if err := f.Sync(); err != nil {
 		return nil, err
 	}
-	if err := os.Rename(tmp, j.path); err != nil {
-		return nil, err
-	}
-	// From here on the new file is the journal, come what may.
-	if err := j.dir.Sync(); err != nil {
-		j.log.Error("the journal's directory can't be made durable", "error", err)
-	}
-	return f, nil
+	return f, os.Rename(tmp, path)
 }
 
 // close writes what is pending, once more if need be, and ends the writer.
