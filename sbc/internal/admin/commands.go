@@ -14,7 +14,6 @@ import (
 	"brickhouse/shared/b2bua/calladmin"
 	"brickhouse/shared/command"
 	"brickhouse/shared/control"
-	"brickhouse/shared/verdict"
 )
 
 // socketVar is the environment variable that names the socket.
@@ -25,7 +24,8 @@ func Commands(socket string) []*cobra.Command {
 	bans := &command.Admin{}
 	return []*cobra.Command{
 		bans.Group("ban", "Who is banned, and why", socketVar, socket,
-			banList(bans), banAdd(bans), banDel(bans), banWhy(bans), banWatch(bans), banStats(bans)),
+			banList(bans), banAdd(bans), banDel(bans), banImport(bans), banExport(bans), banWhy(bans), banWatch(bans), banTop(bans), banTest(bans),
+			banCapture(bans), banStats(bans)),
 		calladmin.Command(socketVar, socket),
 	}
 }
@@ -113,6 +113,9 @@ func explain(e guard.Explanation) string {
 	if e.Allowed != "" {
 		line("  never banned: %s", e.Allowed)
 	}
+	if e.Listed != "" {
+		line("  banned by %s", e.Listed)
+	}
 	for _, ban := range e.Bans {
 		line("  banned since %s: %s, %s", ban.From.Format(time.DateTime), ban.Reason, who(ban))
 		line("  time left: %s", left(ban))
@@ -182,30 +185,12 @@ func tell(ev guard.Event) string {
 	case ev.Held != nil:
 		return fmt.Sprintf("%s hold    %s %s", at, ev.Held.Source, ev.Held.Reason)
 	case ev.Drop != nil:
-		return fmt.Sprintf("%s drop    %s %s in the %s", at, ev.Drop.Source, ev.Drop.Reason, ev.Drop.Where)
+		what := "drop"
+		if ev.Drop.Monitored {
+			what = "would drop"
+		}
+		return strings.TrimRight(fmt.Sprintf("%s %-7s %s %s in the %s %s", at, what, ev.Drop.Source, ev.Drop.Reason, ev.Drop.Where, ev.Drop.List), " ")
 	}
 	return fmt.Sprintf("%s %s", at, ev.Kind)
 }
 
-func banStats(a *command.Admin) *cobra.Command {
-	return &cobra.Command{
-		Use: "stats", Short: "Show where bans are enforced and what was dropped", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			var s guard.Stats
-			if err := a.Do(c.Context(), "GET", "/bans/stats", nil, &s); err != nil {
-				return err
-			}
-			return a.Print(c, s, func() *control.Table {
-				t := &control.Table{Columns: []string{"WHERE", "FAMILY", "REASON", "ACTION", "PACKETS", "BYTES"}, Empty: "nothing was counted; mode " + string(s.Mode)}
-				for _, n := range s.Counts {
-					reason := n.Reason
-					if reason == verdict.None {
-						reason = "-"
-					}
-					t.Add(n.Where, n.Family, reason, n.Action, n.Packets, n.Bytes)
-				}
-				return t
-			})
-		},
-	}
-}

@@ -35,18 +35,17 @@ func Routes(s *control.Server, b Border) {
 	s.Handle("DELETE /bans", func(r *http.Request) (any, error) { return nil, deleteBan(r, b) })
 	s.Handle("GET /bans/why", func(r *http.Request) (any, error) { return why(r, b) })
 	s.Handle("GET /bans/stats", func(*http.Request) (any, error) { return b.Guard().Stats() })
+	s.Handle("GET /bans/top", func(r *http.Request) (any, error) { return top(r, b) })
+	s.Handle("GET /bans/test", func(r *http.Request) (any, error) { return test(r, b) })
 	s.Stream("GET /bans/watch", func(r *http.Request, send func(any) error) error {
-		events := b.Guard().Watch(r.Context())
-		if err := control.Ready(r); err != nil {
-			return err
-		}
-		for ev := range events {
-			if err := send(ev); err != nil {
-				return err
-			}
-		}
-		return nil
+		return follow(r, send, b.Guard().Watch(r.Context()))
 	})
+	s.Stream("GET /bans/capture", func(r *http.Request, send func(any) error) error {
+		return follow(r, send, b.Guard().Capture(r.Context()))
+	})
+	s.Stream("GET /bans/export", func(r *http.Request, send func(any) error) error { return export(r, send, b) })
+	s.HandleUpload("PUT /bans/lists/{name}", maxImport, func(r *http.Request) (any, error) { return importList(r, b) })
+	s.Handle("DELETE /bans/lists/{name}", func(r *http.Request) (any, error) { return nil, dropList(r, b) })
 	calladmin.Routes(s, b)
 }
 

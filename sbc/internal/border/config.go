@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"brickhouse/sbc/internal/banlist/follow"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/route"
@@ -29,6 +30,7 @@ type Config struct {
 	Core    Core                    `yaml:"core" doc:"The side of the exchange."`
 	Media   anchor.Config           `yaml:"media" doc:"The media relay."`
 	Guard   guard.Config            `yaml:"guard" doc:"Who is banned, and when."`
+	Lists   []follow.List           `yaml:"lists" doc:"Lists of networks to shut out, or never to ban, from files, URLs and GeoIP databases. None is built in, and nothing is contacted that does not stand here."`
 	Limits  Limits                  `yaml:"limits" doc:"What the border takes on."`
 }
 
@@ -135,6 +137,9 @@ func (c *Config) Validate() []conffile.Fault {
 	fs = append(fs, listen.Check("peer", c.Peer.Interfaces, c.Peer.TLS, taken)...)
 	fs = append(fs, c.Peer.trunks()...)
 	fs = append(fs, c.Core.check()...)
+	for _, f := range (follow.Config{Lists: c.Lists}).Check() {
+		fs = append(fs, conffile.Bad(f.Key, f.Problem, ""))
+	}
 	for _, f := range c.Guard.Check() {
 		fs = append(fs, conffile.Bad("guard."+f.Key, f.Problem, ""))
 	}
