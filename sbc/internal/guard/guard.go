@@ -19,6 +19,7 @@ import (
 type Options struct {
 	Dir   string                    // directory of the journal; made if it is not there; one guard at a time
 	Allow map[string][]netip.Prefix // first groups of the allow list, in force before any ban; see SetAllow
+	Ports Ports                     // local ports of signalling and media; they don't change while the guard runs
 	Log   *slog.Logger              // nil: no log
 	Clock func() time.Time          // nil: time.Now
 }
