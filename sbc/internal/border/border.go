@@ -64,6 +64,9 @@ type Border struct {
 	media    map[realmName]anchor.Realm
 	trunks   atomic.Pointer[trunkTable] // replaced by Reload
 
+	known   registry   // the guard
+	knowing sync.Mutex // held while it is told, so that its last word is the cache's
+
 	workers *transaction.Workers // what must not hold up a reader
 	closing context.Context      // ends with Close
 	stop    context.CancelFunc
@@ -117,6 +120,7 @@ func (b *Border) build() error {
 		return fmt.Errorf("media: %w", err)
 	}
 	b.cache = regcache.New(b.key, cfg.Limits.Bindings)
+	b.cache.OnGone(b.gone)
 	timers := transaction.DefaultTimers()
 	b.tx = transaction.New(timers, b, b.log)
 	b.engine = b2bua.New(b2bua.Config{Transactions: b.tx, Timers: timers, Log: b.log, MaxCalls: cfg.Limits.Calls})
@@ -133,10 +137,14 @@ func (b *Border) build() error {
 	if err := b.listen(b.realms[peer], cfg.Peer.Interfaces, cfg.Peer.TLS); err != nil {
 		return err
 	}
-	b.guard, err = guard.Open(cfg.Guard, guard.Options{Dir: filepath.Join(cfg.State, "guard"), Log: b.log, Allow: b.neverBanned()})
+	b.guard, err = guard.Open(cfg.Guard, guard.Options{
+		Dir: filepath.Join(cfg.State, "guard"), Log: b.log, Allow: b.neverBanned(), Ports: b.ports(),
+	})
 	if err != nil {
 		return fmt.Errorf("opening the guard: %w", err)
 	}
+	b.known = b.guard
+	b.anchor.Watch(b.guard, b.mediaStranger)
 	return nil
 }
 
@@ -146,7 +154,7 @@ func (b *Border) listen(r *realm, list []listen.Interface, id listen.Identity) e
 	if r.certs, err = listen.Certificates(string(r.name), list, id); err != nil {
 		return err
 	}
-	base := transport.Config{FlowKey: b.key, Limits: b.limits(), Log: b.log}
+	base := transport.Config{FlowKey: b.key, Limits: b.limits(), Log: b.log, Crowded: r.crowded}
 	r.interfaces, err = listen.Open(string(r.name), list, r.certs, base, r)
 	return err
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
-	"brickhouse/sbc/internal/guard"
 	"brickhouse/shared/transport"
 	"brickhouse/shared/verdict"
 )
@@ -35,7 +34,7 @@ func (r *realm) Accept(i *transport.Interface, remote netip.AddrPort) verdict.Ve
 	return r.admit(i, remote)
 }
 
-// admit asks the guard about a source. A registered phone's datagrams are not held up by a hold on its address and port,
+// admit asks the guard about a source. A connection that the guard holds was closed when it earned that (offence). A registered phone's datagrams are not held up by a hold on its address and port,
 // which anybody can earn in its name.
 func (r *realm) admit(i *transport.Interface, remote netip.AddrPort) verdict.Verdict {
 	if r.name == core {
@@ -69,6 +68,7 @@ func (r *realm) Closed(f *transport.Flow, why verdict.Reason) {
 	if transport.Expelled(why) {
 		r.b.metrics.refused.Inc(why)
 	}
+	r.blameClosed(f, why)
 	r.b.tx.FlowClosed(f, why)
 	switch r.name {
 	case core:
@@ -78,10 +78,14 @@ func (r *realm) Closed(f *transport.Flow, why verdict.Reason) {
 	}
 }
 
-// Dropped counts what never became a message or a connection.
-func (r *realm) Dropped(i *transport.Interface, remote netip.AddrPort, why verdict.Reason, _ []byte) {
+// Dropped counts what never became a message or a connection, and tells the guard what its sender is to blame for. Where the
+// network is reliable, TCP's handshake has proved who that is.
+func (r *realm) Dropped(i *transport.Interface, remote netip.AddrPort, why verdict.Reason, data []byte) {
 	r.b.metrics.refused.Inc(why)
 	r.b.log.Debug("dropped", "realm", r.name, "remote", remote.String(), "reason", why)
+	if offence, ok := blameDropped(why, data); ok {
+		r.tell(i, remote, i.Network().Reliable(), offence, "", string(why))
+	}
 }
 
 // byNetwork returns a socket of that network, or nil.
@@ -92,31 +96,6 @@ func (r *realm) byNetwork(n transport.Network) *transport.Interface {
 		}
 	}
 	return nil
-}
-
-// disconnect closes every connection whose source is banned by now.
-func (r *realm) disconnect(why verdict.Reason) {
-	for _, i := range r.interfaces {
-		for _, f := range i.Flows() {
-			if !r.b.guard.Admit(f.Remote().Addr()).OK() {
-				f.Close(why)
-			}
-		}
-	}
-}
-
-// offence tells the guard what a source did. verified says that this very message proves where it comes from.
-func (r *realm) offence(f *transport.Flow, verified bool, why verdict.Reason, aor, detail string) {
-	if r.name == core {
-		return
-	}
-	r.b.guard.Offence(guard.Offence{
-		Source: f.Remote(), Verified: verified, Reason: why, AOR: aor, Detail: detail,
-		Interface: f.Interface().Name(), At: r.b.now(),
-	})
-	if v := r.b.guard.Admit(f.Remote().Addr()); !v.OK() {
-		r.disconnect(v.Reason)
-	}
 }
 
 // isRequest returns msg as a request, or nil.
