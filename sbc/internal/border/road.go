@@ -123,7 +123,7 @@ func (b *Border) road(s *transaction.Server) verdict.Verdict {
 
 // Ack takes the ACK for a 2xx (transaction.User).
 func (b *Border) Ack(f *transport.Flow, req *sip.Request) {
-	if !b.engine.Ack(f, req) {
+	if !b.engine.Ack(f, req) && !sanitize.AcksRefusal(req) {
 		b.metrics.refused.Inc(verdict.StrayACK)
 		b.realms[b.realmOf(f)].abnormal(f, verdict.StrayACK, req.Method)
 	}
