@@ -157,12 +157,15 @@ func (i *Interface) welcome(s *stream) error {
 // handshakeReason names why a handshake failed: by our fault, because the peer does not take our certificate, or else by the
 // peer's fault. An outdated certificate of ours must not look like an attack by everybody.
 func handshakeReason(err error) verdict.Reason {
-	if errors.Is(err, ErrNoTLS) {
+	switch {
+	case errors.Is(err, ErrNoTLS):
 		return verdict.Internal
+	case errors.Is(err, ErrClosed):
+		return verdict.Shutdown
 	}
 	var alert *net.OpError
 	if errors.As(err, &alert) && alert.Op == "remote error" && alert.Err != nil {
-		switch alert.Err.Error() { // crypto/tls does not export its alerts; RFC 8446 §6.2
+		switch alert.Err.Error() { // crypto/tls does not export its alerts
 		case "tls: bad certificate", "tls: unsupported certificate", "tls: revoked certificate", "tls: expired certificate",
 			"tls: unknown certificate", "tls: unknown certificate authority":
 			return verdict.CertificateRefused
