@@ -95,8 +95,11 @@ func (i *Interface) admit(conn *net.TCPConn) {
 	}
 	s := newStream(i, conn, false)
 	victim, evicted, ok := i.conns.admit(s, remote.Addr())
-	if evicted {
+	if evicted != nobody {
 		victim.abort(verdict.ConnectionLimit)
+	}
+	if evicted == ofSource {
+		i.crowded(remote)
 	}
 	if !ok {
 		reset(conn)
@@ -118,7 +121,7 @@ func reset(conn *net.TCPConn) {
 // serveStream is the goroutine of an accepted connection: handshake, then reading.
 func (i *Interface) serveStream(s *stream, remote netip.AddrPort) {
 	if err := i.welcome(s); err != nil {
-		s.end(verdict.HandshakeFailed)
+		s.end(handshakeReason(err))
 		s.mu.Lock()
 		why := s.why // an eviction or a shutdown came first, perhaps
 		s.mu.Unlock()
@@ -149,4 +152,24 @@ func (i *Interface) welcome(s *stream) error {
 		return ErrClosed
 	}
 	return s.open(i.cfg.Network)
+}
+
+// handshakeReason names why a handshake failed: by our fault, because the peer does not take our certificate, or else by the
+// peer's fault. An outdated certificate of ours must not look like an attack by everybody.
+func handshakeReason(err error) verdict.Reason {
+	switch {
+	case errors.Is(err, ErrNoTLS):
+		return verdict.Internal
+	case errors.Is(err, ErrClosed):
+		return verdict.Shutdown
+	}
+	var alert *net.OpError
+	if errors.As(err, &alert) && alert.Op == "remote error" && alert.Err != nil {
+		switch alert.Err.Error() { // crypto/tls does not export its alerts
+		case "tls: bad certificate", "tls: unsupported certificate", "tls: revoked certificate", "tls: expired certificate",
+			"tls: unknown certificate", "tls: unknown certificate authority":
+			return verdict.CertificateRefused
+		}
+	}
+	return verdict.HandshakeFailed
 }

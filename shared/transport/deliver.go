@@ -52,6 +52,14 @@ func (i *Interface) accept(remote netip.AddrPort) (v verdict.Verdict) {
 	return i.handler.Accept(i, remote)
 }
 
+// crowded tells the owner about a source with too many connections.
+func (i *Interface) crowded(remote netip.AddrPort) {
+	defer i.logPanic(remote)
+	if i.cfg.Crowded != nil {
+		i.cfg.Crowded(i, remote)
+	}
+}
+
 // closedFlow tells the handler that a connection ended.
 func (i *Interface) closedFlow(f *Flow, why verdict.Reason) {
 	defer i.logPanic(f.remote)

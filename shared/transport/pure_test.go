@@ -106,20 +106,20 @@ func FuzzFlowIDOpen(f *testing.F) {
 func TestRosterCaps(t *testing.T) {
 	r := newRoster[int](Limits{MaxConnections: 10, MaxStrangers: 4, MaxPerSource: 2, MaxTrustedPerSource: 3})
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	admit := func(c int, from netip.Addr, wantVictim int) {
+	admit := func(c int, from netip.Addr, wantVictim int, of eviction) {
 		t.Helper()
 		victim, evicted, ok := r.admit(c, from)
-		if !ok || evicted != (wantVictim != 0) || victim != wantVictim {
-			t.Fatalf("admit %d: victim %d %v, ok %v; want victim %d", c, victim, evicted, ok, wantVictim)
+		if !ok || evicted != of || victim != wantVictim {
+			t.Fatalf("admit %d: victim %d %v, ok %v; want victim %d %v", c, victim, evicted, ok, wantVictim, of)
 		}
 	}
-	admit(1, a, 0)
-	admit(2, a, 0)
-	admit(3, a, 1) // the oldest of this source
-	admit(4, b, 0)
-	admit(5, netip.MustParseAddr("192.0.2.3"), 0)
-	admit(6, netip.MustParseAddr("192.0.2.4"), 2) // strangers are full: the oldest of all
-	for range 2 {                                 // the second time changes nothing
+	admit(1, a, 0, nobody)
+	admit(2, a, 0, nobody)
+	admit(3, a, 1, ofSource)
+	admit(4, b, 0, nobody)
+	admit(5, netip.MustParseAddr("192.0.2.3"), 0, nobody)
+	admit(6, netip.MustParseAddr("192.0.2.4"), 2, ofAll) // strangers are full
+	for range 2 {                                        // the second time changes nothing
 		if !r.trust(3) {
 			t.Error("trusting a stranger fails")
 		}
@@ -130,7 +130,7 @@ func TestRosterCaps(t *testing.T) {
 	if r.trust(99) || r.trust(1) {
 		t.Error("one that is not in the book is trusted")
 	}
-	admit(7, a, 0)
+	admit(7, a, 0, nobody)
 	if c, ok := r.oldest(); !ok || c != 4 {
 		t.Errorf("oldest is %d %v, want 4", c, ok)
 	}

@@ -26,6 +26,15 @@ type seat struct {
 	inSource *list.Element
 }
 
+// eviction says whose connection makes room for a newcomer.
+type eviction uint8
+
+const (
+	nobody   eviction = iota
+	ofSource          // the oldest stranger of the newcomer's own source, which has too many
+	ofAll             // the oldest stranger of all
+)
+
 // source is the book of one IPv4 address or one IPv6 /64.
 type source struct {
 	strangers *list.List // of T, the oldest first
@@ -53,21 +62,21 @@ func sourceOf(a netip.Addr) netip.Addr {
 
 // admit enters c as a stranger. If a cap is reached, the oldest stranger of the same source, else the oldest of all, is
 // taken out of the book and returned: the caller closes it. If there is none to evict, ok is false.
-func (r *roster[T]) admit(c T, addr netip.Addr) (victim T, evicted, ok bool) {
+func (r *roster[T]) admit(c T, addr netip.Addr) (victim T, evicted eviction, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	src := sourceOf(addr)
 	from := r.sources[src]
 	switch {
 	case from != nil && from.strangers.Len() >= r.perSource:
-		victim, evicted = from.strangers.Front().Value.(T), true
+		victim, evicted = from.strangers.Front().Value.(T), ofSource
 	case r.strangers.Len() >= r.maxStrangers || len(r.seats) >= r.max:
 		if r.strangers.Len() == 0 {
-			return victim, false, false
+			return victim, nobody, false
 		}
-		victim, evicted = r.strangers.Front().Value.(T), true
+		victim, evicted = r.strangers.Front().Value.(T), ofAll
 	}
-	if evicted {
+	if evicted != nobody {
 		r.removeLocked(victim)
 	}
 	from = r.sources[src]

@@ -140,6 +140,11 @@ type Config struct {
 	// random key.
 	FlowKey []byte
 
+	// Crowded tells that a source had Limits.MaxPerSource connections that are not trusted and opened one more, for which its
+	// oldest makes room. It is the source's doing, while verdict.ConnectionLimit also meets whoever makes room for others.
+	// Called on the goroutine that accepts; it must not block. May be nil.
+	Crowded func(i *Interface, remote netip.AddrPort)
+
 	Limits Limits
 	Log    *slog.Logger // may be nil
 }
@@ -165,7 +170,8 @@ type Handler interface {
 
 	// Dropped names what never became a message or a connection: refused by Accept, over a limit, handshake failed, a
 	// datagram that is too large or no SIP at all, a panic (verdict.Internal). The remote is the zero value if accept
-	// itself failed. data may be nil, and is valid only during the call.
+	// itself failed. data may be nil, and is valid only during the call. Where the network is reliable, the remote has
+	// completed the handshake of TCP: it is who it says.
 	Dropped(i *Interface, remote netip.AddrPort, why verdict.Reason, data []byte)
 
 	// Closed tells that a flow's connection ended, after its last message. Never called for UDP.

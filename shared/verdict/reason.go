@@ -25,15 +25,16 @@ const (
 
 // Reasons of the transport: sockets, connections and framing.
 const (
-	Oversize         Reason = "oversize"          // message larger than the interface allows
-	ConnectionLimit  Reason = "connection-limit"  // too many connections, of one source or in all
-	HandshakeFailed  Reason = "handshake-failed"  // TLS handshake failed or took too long
-	RequestTimeout   Reason = "request-timeout"   // no complete message within the deadline
-	IdleTimeout      Reason = "idle-timeout"      // connection without traffic
-	BadFraming       Reason = "bad-framing"       // stream without a usable Content-Length
-	QueueFull        Reason = "queue-full"        // peer does not read what we send
-	TransportFailure Reason = "transport-failure" // send failed or connection ended
-	NotSIP           Reason = "not-sip"           // first bytes are neither a request nor a response
+	Oversize           Reason = "oversize"            // message larger than the interface allows
+	ConnectionLimit    Reason = "connection-limit"    // too many connections, of one source or in all
+	HandshakeFailed    Reason = "handshake-failed"    // TLS handshake failed or took too long
+	CertificateRefused Reason = "certificate-refused" // peer does not take our certificate
+	RequestTimeout     Reason = "request-timeout"     // no complete message within the deadline
+	IdleTimeout        Reason = "idle-timeout"        // connection without traffic
+	BadFraming         Reason = "bad-framing"         // stream without a usable Content-Length
+	QueueFull          Reason = "queue-full"          // peer does not read what we send
+	TransportFailure   Reason = "transport-failure"   // send failed or connection ended
+	NotSIP             Reason = "not-sip"             // first bytes are neither a request nor a response
 )
 
 // Reasons of the sanitizer: form and content of a message.
@@ -73,6 +74,7 @@ const (
 	UnknownUser      Reason = "unknown-user"      // no such account
 	MalformedMessage Reason = "malformed-message" // any of the sanitizer's reasons
 	ManualBan        Reason = "manual"            // a person banned it
+	ScannerSignature Reason = "scanner-signature" // User-Agent of a known scanner; a hint, never enough alone
 	SourceUnverified Reason = "source-unverified" // held for a short time, never banned: the address may be forged
 	SourceHeld       Reason = "source-held"       // this address and port is on hold
 )

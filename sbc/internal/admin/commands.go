@@ -193,4 +193,3 @@ func tell(ev guard.Event) string {
 	}
 	return fmt.Sprintf("%s %s", at, ev.Kind)
 }
-

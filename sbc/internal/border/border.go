@@ -54,6 +54,7 @@ type Border struct {
 	resolver route.Resolver
 
 	guard    *guard.Guard
+	lists    *banLists
 	anchor   *anchor.Anchor
 	cache    *regcache.Cache
 	tx       *transaction.Layer
@@ -63,6 +64,9 @@ type Border struct {
 	policies map[realmName]*b2bua.LegPolicy
 	media    map[realmName]anchor.Realm
 	trunks   atomic.Pointer[trunkTable] // replaced by Reload
+
+	known   registry   // the guard
+	knowing sync.Mutex // held while it is told, so that its last word is the cache's
 
 	workers *transaction.Workers // what must not hold up a reader
 	closing context.Context      // ends with Close
@@ -117,6 +121,7 @@ func (b *Border) build() error {
 		return fmt.Errorf("media: %w", err)
 	}
 	b.cache = regcache.New(b.key, cfg.Limits.Bindings)
+	b.cache.OnGone(b.gone)
 	timers := transaction.DefaultTimers()
 	b.tx = transaction.New(timers, b, b.log)
 	b.engine = b2bua.New(b2bua.Config{Transactions: b.tx, Timers: timers, Log: b.log, MaxCalls: cfg.Limits.Calls})
@@ -133,10 +138,19 @@ func (b *Border) build() error {
 	if err := b.listen(b.realms[peer], cfg.Peer.Interfaces, cfg.Peer.TLS); err != nil {
 		return err
 	}
-	b.guard, err = guard.Open(cfg.Guard, guard.Options{Dir: filepath.Join(cfg.State, "guard"), Log: b.log, Allow: b.neverBanned()})
+	if b.lists, err = b.newBanLists(); err != nil {
+		return fmt.Errorf("lists: %w", err)
+	}
+	b.guard, err = guard.Open(cfg.Guard, guard.Options{
+		Dir: filepath.Join(cfg.State, "guard"), Log: b.log, Allow: b.neverBanned(), Ports: b.ports(), Load: b.lists.load(b.closing),
+	})
 	if err != nil {
 		return fmt.Errorf("opening the guard: %w", err)
 	}
+	b.lists.use(b.guard.SetList, b.guard.EndList)
+	b.lists.done.Go(func() { b.lists.follower.Run(b.closing) })
+	b.known = b.guard
+	b.anchor.Watch(b.guard, b.mediaStranger)
 	return nil
 }
 
@@ -146,7 +160,7 @@ func (b *Border) listen(r *realm, list []listen.Interface, id listen.Identity) e
 	if r.certs, err = listen.Certificates(string(r.name), list, id); err != nil {
 		return err
 	}
-	base := transport.Config{FlowKey: b.key, Limits: b.limits(), Log: b.log}
+	base := transport.Config{FlowKey: b.key, Limits: b.limits(), Log: b.log, Crowded: r.crowded}
 	r.interfaces, err = listen.Open(string(r.name), list, r.certs, base, r)
 	return err
 }
@@ -284,6 +298,9 @@ func (b *Border) Close() {
 	if b.anchor != nil {
 		b.anchor.Close()
 	}
+	if b.lists != nil {
+		b.lists.done.Wait() // closing has ended
+	}
 	if b.guard != nil {
 		if err := b.guard.Close(); err != nil {
 			b.log.Error("closing the guard", "error", err)
@@ -314,6 +331,9 @@ func (b *Border) Reload(cfg Config) error {
 		return err
 	}
 	if err := b.guard.Reload(cfg.Guard); err != nil {
+		return err
+	}
+	if err := b.lists.reload(cfg.Lists); err != nil {
 		return err
 	}
 	for _, use := range take {

@@ -13,6 +13,7 @@ import (
 // banLists follow the lists of networks that the configuration names, and hand them to the guard.
 type banLists struct {
 	follower *follow.Follower
+	done     sync.WaitGroup // the follower runs
 
 	mu    sync.Mutex
 	kinds map[string]guard.FeedKind

@@ -5,7 +5,6 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
-	"brickhouse/sbc/internal/guard"
 	"brickhouse/shared/transport"
 	"brickhouse/shared/verdict"
 )
@@ -32,18 +31,18 @@ func (r *realm) Accept(i *transport.Interface, remote netip.AddrPort) verdict.Ve
 	if i.Network().Reliable() && r.stranger(remote) {
 		return verdict.Dropped(verdict.UnknownPeer)
 	}
-	return r.admit(i, remote)
+	switch {
+	case r.name == core:
+		return verdict.Passed
+	case i.Network().Reliable():
+		return r.b.guard.AdmitConnection(remote.Addr())
+	}
+	return r.admitDatagram(i, remote)
 }
 
-// admit asks the guard about a source. A registered phone's datagrams are not held up by a hold on its address and port,
-// which anybody can earn in its name.
-func (r *realm) admit(i *transport.Interface, remote netip.AddrPort) verdict.Verdict {
-	if r.name == core {
-		return verdict.Passed
-	}
-	if i.Network().Reliable() {
-		return r.b.guard.Admit(remote.Addr())
-	}
+// admitDatagram asks the guard about a datagram. A registered phone's are not held up by a hold on its address and port, which anybody
+// can earn in its name.
+func (r *realm) admitDatagram(i *transport.Interface, remote netip.AddrPort) verdict.Verdict {
 	v := r.b.guard.AdmitDatagram(remote)
 	if v.Reason == verdict.SourceHeld {
 		if _, ok := r.b.cache.Registered(i.FlowTo(remote).ID(), r.b.now()); ok {
@@ -51,6 +50,14 @@ func (r *realm) admit(i *transport.Interface, remote netip.AddrPort) verdict.Ver
 		}
 	}
 	return v
+}
+
+// admitted reports whether a source may still be here. A connection that the guard holds was closed when it earned that (offence).
+func (r *realm) admitted(f *transport.Flow) verdict.Verdict {
+	if r.name == core {
+		return verdict.Passed
+	}
+	return r.b.guard.Admit(f.Remote().Addr())
 }
 
 // stranger reports whether a source is none of the carriers on the carriers' side: it gets no answer at all. Gateways whose
@@ -69,6 +76,7 @@ func (r *realm) Closed(f *transport.Flow, why verdict.Reason) {
 	if transport.Expelled(why) {
 		r.b.metrics.refused.Inc(why)
 	}
+	r.blameClosed(f, why)
 	r.b.tx.FlowClosed(f, why)
 	switch r.name {
 	case core:
@@ -78,10 +86,14 @@ func (r *realm) Closed(f *transport.Flow, why verdict.Reason) {
 	}
 }
 
-// Dropped counts what never became a message or a connection.
-func (r *realm) Dropped(i *transport.Interface, remote netip.AddrPort, why verdict.Reason, _ []byte) {
+// Dropped counts what never became a message or a connection, and tells the guard what its sender is to blame for. Where the
+// network is reliable, TCP's handshake has proved who that is.
+func (r *realm) Dropped(i *transport.Interface, remote netip.AddrPort, why verdict.Reason, data []byte) {
 	r.b.metrics.refused.Inc(why)
 	r.b.log.Debug("dropped", "realm", r.name, "remote", remote.String(), "reason", why)
+	if offence, ok := blameDropped(why, data); ok {
+		r.tell(i, remote, i.Network().Reliable(), offence, "", string(why))
+	}
 }
 
 // byNetwork returns a socket of that network, or nil.
@@ -92,31 +104,6 @@ func (r *realm) byNetwork(n transport.Network) *transport.Interface {
 		}
 	}
 	return nil
-}
-
-// disconnect closes every connection whose source is banned by now.
-func (r *realm) disconnect(why verdict.Reason) {
-	for _, i := range r.interfaces {
-		for _, f := range i.Flows() {
-			if !r.b.guard.Admit(f.Remote().Addr()).OK() {
-				f.Close(why)
-			}
-		}
-	}
-}
-
-// offence tells the guard what a source did. verified says that this very message proves where it comes from.
-func (r *realm) offence(f *transport.Flow, verified bool, why verdict.Reason, aor, detail string) {
-	if r.name == core {
-		return
-	}
-	r.b.guard.Offence(guard.Offence{
-		Source: f.Remote(), Verified: verified, Reason: why, AOR: aor, Detail: detail,
-		Interface: f.Interface().Name(), At: r.b.now(),
-	})
-	if v := r.b.guard.Admit(f.Remote().Addr()); !v.OK() {
-		r.disconnect(v.Reason)
-	}
 }
 
 // isRequest returns msg as a request, or nil.

@@ -141,12 +141,12 @@ func (r *registration) onEvent(ev transaction.Event) {
 	case res.IsProvisional():
 		return
 	}
-	r.b.learn(r.flow, res)
+	proven := r.b.learn(r.flow, res)
 	out := sipmsg.Response(r.server.Request(), res.StatusCode, "", sipmsg.NewTag())
 	sanitize.Copy(out, res, sanitize.Outward)
 	if res.IsSuccess() {
 		r.flow.MarkTrusted()
-		r.keep(res, out)
+		r.keep(res, out, proven)
 	}
 	out.SetBody(nil)
 	if err := r.server.Respond(out); err != nil {
@@ -154,8 +154,9 @@ func (r *registration) onEvent(ev transaction.Event) {
 	}
 }
 
-// keep remembers the bindings that the exchange accepted, and shows the phone those that are its own.
-func (r *registration) keep(res, out *sip.Response) {
+// keep remembers the bindings that the exchange accepted, and shows the phone those that are its own. proven says that the phone is
+// where the request seems to come from.
+func (r *registration) keep(res, out *sip.Response, proven bool) {
 	now := r.b.now()
 	common := defaultExpires
 	if v, ok := sipmsg.Header(res, "Expires"); ok {
@@ -181,7 +182,7 @@ func (r *registration) keep(res, out *sip.Response) {
 			continue
 		}
 		err := r.b.cache.Put(regcache.Binding{
-			Token: c.token, AOR: r.aor, Contact: *c.hdr.Address.Clone(), Flow: r.flow,
+			Token: c.token, AOR: r.aor, Contact: *c.hdr.Address.Clone(), Flow: r.flow, Proven: proven,
 			Expires: now.Add(time.Duration(left) * time.Second),
 		})
 		if err != nil {
@@ -197,6 +198,9 @@ func (r *registration) keep(res, out *sip.Response) {
 	case <-r.flow.Closed(): // while the exchange thought about it, so that realm.Closed found nothing to forget
 		r.b.cache.RemoveFlow(r.flow.ID())
 	default:
+	}
+	if proven {
+		r.b.tellKnown(r.flow.Remote().Addr(), r.aor)
 	}
 }
 

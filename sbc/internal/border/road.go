@@ -30,6 +30,7 @@ func (r *realm) Raw(f *transport.Flow, data []byte) verdict.Verdict {
 
 // Message screens a parsed message and hands what may go on to its transaction.
 func (r *realm) Message(f *transport.Flow, msg sip.Message) {
+	r.signature(f, msg)
 	if v := r.screen(f, msg); !v.OK() {
 		r.refuse(f, msg, v)
 		return
@@ -39,7 +40,7 @@ func (r *realm) Message(f *transport.Flow, msg sip.Message) {
 
 // screen decides whether a message goes on.
 func (r *realm) screen(f *transport.Flow, msg sip.Message) verdict.Verdict {
-	if v := r.admit(f.Interface(), f.Remote()); !v.OK() {
+	if v := r.admitted(f); !v.OK() {
 		return v // banned since the connection was made
 	}
 	req := isRequest(msg)
@@ -65,6 +66,8 @@ func (r *realm) refuse(f *transport.Flow, msg sip.Message, v verdict.Verdict) {
 	req := isRequest(msg)
 	if sanitize.Malformed(v.Reason) {
 		r.offence(f, f.Reliable(), verdict.MalformedMessage, "", string(v.Reason))
+	} else if req != nil {
+		r.abnormal(f, v.Reason, req.Method)
 	}
 	if v.Action != verdict.Reject || req == nil || req.IsAck() {
 		return
@@ -120,8 +123,9 @@ func (b *Border) road(s *transaction.Server) verdict.Verdict {
 
 // Ack takes the ACK for a 2xx (transaction.User).
 func (b *Border) Ack(f *transport.Flow, req *sip.Request) {
-	if !b.engine.Ack(f, req) {
+	if !b.engine.Ack(f, req) && !sanitize.AcksRefusal(req) {
 		b.metrics.refused.Inc(verdict.StrayACK)
+		b.realms[b.realmOf(f)].abnormal(f, verdict.StrayACK, req.Method)
 	}
 }
 
@@ -129,6 +133,7 @@ func (b *Border) Ack(f *transport.Flow, req *sip.Request) {
 func (b *Border) Stray(f *transport.Flow, res *sip.Response) {
 	if !b.engine.Stray(res) {
 		b.metrics.refused.Inc(verdict.StrayResponse)
+		b.realms[b.realmOf(f)].strayResponse(f, res)
 	}
 }
 
@@ -146,12 +151,12 @@ func (b *Border) options(from realmName, s *transaction.Server) verdict.Verdict 
 
 // refuseServer answers a request that has a transaction.
 func (b *Border) refuseServer(s *transaction.Server, v verdict.Verdict) {
-	realm := string(b.realmOf(s.Flow()))
+	from := b.realmOf(s.Flow())
 	b.metrics.refused.Inc(v.Reason)
 	if v.Action != verdict.Reject {
 		v = verdict.Rejected(sip.StatusForbidden, v.Reason)
 	}
-	res := sanitize.Refusal(s.Request(), realm, v)
+	res := sanitize.Refusal(s.Request(), string(from), v)
 	if v.Code == sip.StatusServiceUnavailable {
 		res.AppendHeader(sip.NewHeader("Retry-After", retryAfterCore))
 	}
@@ -159,6 +164,7 @@ func (b *Border) refuseServer(s *transaction.Server, v verdict.Verdict) {
 	if err := s.Respond(res); err != nil {
 		b.log.Debug("refusing a request", "error", err)
 	}
+	b.realms[from].abnormal(s.Flow(), v.Reason, s.Request().Method) // after the answer: it may end the connection
 }
 
 // inDialog reports whether a request belongs to a dialog: only then To has a tag (RFC 3261 §12.2.1.1).

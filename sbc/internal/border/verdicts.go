@@ -10,18 +10,18 @@ import (
 )
 
 // learn takes the exchange's verdict about the sender of a request from the response to it. A challenge that was not
-// answered yet is no failure. Over UDP only a nonce that came back proves where a request came from.
-func (b *Border) learn(f *transport.Flow, res *sip.Response) {
+// answered yet is no failure. Over UDP only a nonce that came back proves where a request came from; learn reports whether this request's sender is proved.
+func (b *Border) learn(f *transport.Flow, res *sip.Response) (verified bool) {
 	value, ok := sipmsg.Header(res, corelink.HeaderVerdict)
 	if !ok {
-		return
+		return f.Reliable()
 	}
 	v, err := corelink.ParseVerdict(value)
 	if err != nil {
 		b.log.Error("verdict of the exchange can't be read", "error", err)
-		return
+		return f.Reliable()
 	}
-	verified := f.Reliable() || v.NonceKnown
+	verified = f.Reliable() || v.NonceKnown
 	if v.NonceKnown {
 		f.MarkVerified()
 	}
@@ -34,6 +34,7 @@ func (b *Border) learn(f *transport.Flow, res *sip.Response) {
 	case corelink.OutcomeOK:
 		f.MarkTrusted()
 	}
+	return verified
 }
 
 // private adds what the exchange is told about the origin of a request (package corelink).

@@ -22,7 +22,7 @@ import (
 type Options struct {
 	Dir   string                    // directory of the journal; made if it is not there; one guard at a time
 	Allow map[string][]netip.Prefix // first groups of the allow list, in force before any ban; see SetAllow
-	Ports Ports                     // what the kernel filter guards
+	Ports Ports                     // local ports of signalling and media; they don't change while the guard runs
 	Load  func(SetList)             // puts lists into force before the first packet is judged; nil: there are none. It must not call the guard
 	Log   *slog.Logger              // nil: no log
 	Clock func() time.Time          // nil: time.Now

@@ -1,11 +1,13 @@
 package guard
 
-// Ports are the local ports that the border listens on. The kernel filter guards them.
+// Ports are the local ports that the kernel filter tells apart. All are in host byte order; none stands twice.
 type Ports struct {
-	SIPUDP []uint16
-	SIPTCP []uint16 // TCP, TLS and whatever else runs over TCP
-	Media  PortRange
+	SIPUDP []uint16  // UDP ports of the signalling, towards phones and trunks
+	SIPTCP []uint16  // TCP ports of the signalling, TLS among them
+	Media  PortRange // UDP ports of the media; each is closed until OpenPort
 }
 
-// PortRange is a range of UDP ports for media, both ends in it; First 0: none.
-type PortRange struct{ First, Last uint16 }
+// PortRange is a range of ports, both ends included. The zero value holds none.
+type PortRange struct {
+	First, Last uint16
+}

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -29,18 +30,21 @@ type Binding struct {
 	AOR     string  // user@domain
 	Contact sip.Uri // where the phone wants its requests addressed
 	Flow    *transport.Flow
+	Proven  bool // the flow's remote address is the phone's: nobody registered in its name
 	Expires time.Time
 }
 
 // Cache holds the bindings. All methods may be called from any goroutine.
 type Cache struct {
-	key []byte
-	max int
+	key  []byte
+	max  int
+	tell func(*Binding) // of a binding that is gone; may be nil
 
 	mu      sync.RWMutex
 	byToken map[string]*Binding
-	byFlow  index // flow ID → tokens
-	byAOR   index // AOR → tokens
+	byFlow  index      // flow ID → tokens
+	byAOR   index      // AOR → tokens
+	gone    []*Binding // to be told of when mu is free
 }
 
 // index finds tokens by something that bindings have in common.
@@ -69,6 +73,20 @@ func New(key []byte, max int) *Cache {
 	return &Cache{key: key, max: max, byToken: map[string]*Binding{}, byFlow: index{}, byAOR: index{}}
 }
 
+// OnGone sets who is told of each binding that is gone: removed, expired, or replaced by one from elsewhere. It is called after
+// the change, while the cache is free to be asked. Set it before the first Put.
+func (c *Cache) OnGone(tell func(*Binding)) { c.tell = tell }
+
+// unlock ends a change and tells what is gone.
+func (c *Cache) unlock() {
+	gone := c.gone
+	c.gone = nil
+	c.mu.Unlock()
+	for _, b := range gone {
+		c.tell(b)
+	}
+}
+
 // Token names the binding of a contact. The same device (by its +sip.instance and reg-id, RFC 5626 §4.1; else by its
 // contact URI) of the same AOR has the same token.
 func (c *Cache) Token(aor, instance, regID string, contact sip.Uri) string {
@@ -84,13 +102,16 @@ func (c *Cache) Token(aor, instance, regID string, contact sip.Uri) string {
 // Put adds or replaces a binding.
 func (c *Cache) Put(b Binding) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	old := c.byToken[b.Token]
 	if old == nil && len(c.byToken) >= c.max {
 		return ErrFull
 	}
 	if old != nil {
 		c.removeLocked(old)
+		if old.AOR == b.AOR && old.source() == b.source() && b.Proven {
+			c.gone = nil // a refresh
+		}
 	}
 	c.byToken[b.Token] = &b
 	c.byFlow.add(b.Flow.ID(), b.Token)
@@ -103,7 +124,13 @@ func (c *Cache) removeLocked(b *Binding) {
 	delete(c.byToken, b.Token)
 	c.byFlow.remove(b.Flow.ID(), b.Token)
 	c.byAOR.remove(b.AOR, b.Token)
+	if c.tell != nil {
+		c.gone = append(c.gone, b)
+	}
 }
+
+// source is the address that the binding's phone has as we see it.
+func (b *Binding) source() netip.Addr { return b.Flow.Remote().Addr() }
 
 // Get returns the live binding of a token.
 func (c *Cache) Get(token string, now time.Time) (*Binding, bool) {
@@ -128,10 +155,23 @@ func (c *Cache) Registered(flowID string, now time.Time) (aor string, ok bool) {
 	return "", false
 }
 
+// Proven returns until when an account has a proven binding from an address; false if it has none.
+func (c *Cache) Proven(aor string, src netip.Addr, now time.Time) (until time.Time, ok bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for token := range c.byAOR[aor] {
+		b := c.byToken[token]
+		if b.Proven && b.source() == src && b.Expires.After(now) && b.Expires.After(until) {
+			until, ok = b.Expires, true
+		}
+	}
+	return until, ok
+}
+
 // Remove forgets a binding.
 func (c *Cache) Remove(token string) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	if b := c.byToken[token]; b != nil {
 		c.removeLocked(b)
 	}
@@ -140,7 +180,7 @@ func (c *Cache) Remove(token string) {
 // RemoveFlow forgets every binding of a flow that ended: nothing can be sent over it any more.
 func (c *Cache) RemoveFlow(flowID string) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	for token := range c.byFlow[flowID] {
 		c.removeLocked(c.byToken[token])
 	}
@@ -149,7 +189,7 @@ func (c *Cache) RemoveFlow(flowID string) {
 // RemoveAOR forgets every binding of an address of record.
 func (c *Cache) RemoveAOR(aor string) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	for token := range c.byAOR[aor] {
 		c.removeLocked(c.byToken[token])
 	}
@@ -158,7 +198,7 @@ func (c *Cache) RemoveAOR(aor string) {
 // Expire forgets what has expired and returns how many bindings are left.
 func (c *Cache) Expire(now time.Time) int {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	for _, b := range c.byToken {
 		if !now.Before(b.Expires) {
 			c.removeLocked(b)

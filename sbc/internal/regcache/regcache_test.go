@@ -3,6 +3,8 @@ package regcache
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -208,4 +210,74 @@ func TestManyAtOnce(t *testing.T) {
 	wg.Wait()
 	c.RemoveAOR("1001@x")
 	wants(t, c, "", "")
+}
+
+// TestGone tells of each binding that left, once, while the cache can be asked; a refresh is none that left.
+func TestGone(t *testing.T) {
+	f, g := flows(t)
+	c := New(key, 0)
+	var gone []string
+	c.OnGone(func(b *Binding) {
+		c.Proven(b.AOR, b.Flow.Remote().Addr(), epoch)
+		gone = append(gone, b.Token)
+	})
+	said := func(want ...string) {
+		t.Helper()
+		if !slices.Equal(gone, want) {
+			t.Errorf("gone: %q, want %q", gone, want)
+		}
+		gone = nil
+	}
+	proven := func(token, aor string, f *transport.Flow) Binding {
+		b := binding(token, aor, f)
+		b.Proven = true
+		return b
+	}
+	put(t, c, proven("a", "1001@x", f))
+	put(t, c, proven("a", "1001@x", f))
+	said()
+	put(t, c, binding("a", "1001@x", f)) // the same phone, but by now anybody may say so
+	said("a")
+	put(t, c, proven("b", "1002@x", f))
+	put(t, c, proven("c", "1003@x", g))
+	c.Remove("nobody")
+	c.Remove("a")
+	said("a")
+	c.RemoveAOR("1002@x")
+	said("b")
+	c.RemoveFlow(g.ID())
+	said("c")
+	put(t, c, proven("d", "1001@x", f))
+	c.Expire(epoch)
+	said()
+	c.Expire(epoch.Add(time.Hour))
+	said("d")
+}
+
+// TestProven finds the last proven binding of an account from an address.
+func TestProven(t *testing.T) {
+	f, _ := flows(t)
+	c := New(key, 0)
+	src := f.Remote().Addr()
+	add := func(token, aor string, proven bool, life time.Duration) {
+		b := binding(token, aor, f)
+		b.Proven, b.Expires = proven, epoch.Add(life)
+		put(t, c, b)
+	}
+	add("a", "1001@x", true, time.Minute)
+	add("b", "1001@x", true, 2*time.Minute)
+	add("c", "1001@x", false, 3*time.Minute)
+	add("d", "1002@x", false, 3*time.Minute)
+	if until, ok := c.Proven("1001@x", src, epoch); !ok || !until.Equal(epoch.Add(2*time.Minute)) {
+		t.Errorf("until %v, %v", until, ok)
+	}
+	if _, ok := c.Proven("1001@x", src, epoch.Add(2*time.Minute)); ok {
+		t.Error("what has expired is proven")
+	}
+	if _, ok := c.Proven("1002@x", src, epoch); ok {
+		t.Error("what nobody proved is proven")
+	}
+	if _, ok := c.Proven("1001@x", netip.MustParseAddr("203.0.113.9"), epoch); ok {
+		t.Error("another address is proven")
+	}
 }

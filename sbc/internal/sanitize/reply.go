@@ -3,6 +3,7 @@ package sanitize
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"strings"
 
@@ -38,15 +39,32 @@ func Explain(res *sip.Response, realm string, v verdict.Verdict) {
 }
 
 // statelessTag names the same tag for each retransmission of a request, without remembering any (RFC 3261 §8.2.7). It is as
-// short as §19.3 allows, 32 bits.
+// short as §19.3 allows, 32 bits. It is made of what the ACK for a refused INVITE repeats (RFC 3261 §17.1.1.3).
 func statelessTag(req *sip.Request) string {
 	h := sha256.New()
-	for _, name := range []string{"Via", "From", "To", "Call-ID", "CSeq"} {
+	if via := req.Via(); via != nil {
+		branch, _ := sipmsg.Param(via.Params, "branch")
+		h.Write([]byte(branch))
+	}
+	for _, name := range []string{"From", "Call-ID"} {
 		v, _ := sipmsg.Header(req, name)
-		h.Write([]byte(v))
 		h.Write([]byte{0})
+		h.Write([]byte(v))
+	}
+	if cseq := req.CSeq(); cseq != nil {
+		h.Write(binary.BigEndian.AppendUint32([]byte{0}, cseq.SeqNo))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:4])
+}
+
+// AcksRefusal reports whether an ACK is for a Refusal or StatelessReply of ours, which left nothing that could expect it.
+func AcksRefusal(ack *sip.Request) bool {
+	to := ack.To()
+	if to == nil {
+		return false
+	}
+	tag, _ := sipmsg.Param(to.Params, "tag")
+	return tag == statelessTag(ack)
 }
 
 // StatelessReply makes the answer to a message that never became one: that the screen or the parser refused with v. There

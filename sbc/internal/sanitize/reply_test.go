@@ -258,3 +258,33 @@ func FuzzBorder(f *testing.F) {
 		}
 	})
 }
+
+// TestAcksRefusal: the ACK for an INVITE that was refused statelessly is known by what it repeats.
+func TestAcksRefusal(t *testing.T) {
+	invite := request(t, "INVITE", sdpType, "v=0")
+	res := Refusal(invite, "access", verdict.Rejected(420, verdict.ExtensionRequired))
+	tag, _ := sipmsg.Param(res.To().Params, "tag")
+	ack := func(branch, tag string) *sip.Request {
+		text := "ACK sip:1002@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=" + branch + ";rport\r\nMax-Forwards: 70\r\n" +
+			"From: \"Alice\" <sip:1001@example.com>;tag=1928301774\r\nTo: <sip:1002@example.com>;tag=" + tag + "\r\n" +
+			"Call-ID: a84b4c76e66710@192.0.2.1\r\nCSeq: 314159 ACK\r\nContent-Length: 0\r\n\r\n"
+		msg, err := sipmsg.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return msg.(*sip.Request)
+	}
+	if !AcksRefusal(ack("z9hG4bK776asdhds", tag)) {
+		t.Error("the ACK for a refusal is none")
+	}
+	if AcksRefusal(ack("z9hG4bKother", tag)) || AcksRefusal(ack("z9hG4bK776asdhds", "nobody")) {
+		t.Error("any ACK is one")
+	}
+	raw, _ := StatelessReply([]byte(broken), verdict.Rejected(400, verdict.BadHeader))
+	if again, _ := StatelessReply([]byte(broken), verdict.Rejected(400, verdict.BadHeader)); string(raw) != string(again) {
+		t.Error("a retransmission has another tag")
+	}
+	if AcksRefusal(sip.NewRequest(sip.ACK, sip.Uri{})) {
+		t.Error("an empty ACK is one")
+	}
+}

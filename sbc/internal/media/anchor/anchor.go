@@ -142,6 +142,9 @@ type Anchor struct {
 	stop   chan struct{} // closed by Close
 	done   sync.WaitGroup
 
+	ports     portBook
+	strangers chan Stranger // nil: nobody wants to know; set before the first Open
+
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
 	relays   map[*relay.Session]struct{} // also those that drain
@@ -162,7 +165,7 @@ func New(cfg Config, log *slog.Logger) (*Anchor, error) {
 	a := &Anchor{
 		cfg: cfg, log: log, pool: pool, random: rand.Reader, stop: make(chan struct{}),
 		sessions: make(map[*Session]struct{}), relays: make(map[*relay.Session]struct{}), own: make(map[netip.Addr]struct{}),
-		dropped: make(map[verdict.Reason]uint64),
+		dropped: make(map[verdict.Reason]uint64), ports: portBook{users: make(map[uint16]int)},
 	}
 	if cfg.Silence > 0 {
 		a.done.Add(1)
@@ -225,7 +228,7 @@ func (a *Anchor) draining() []*relay.Session {
 	return relays
 }
 
-// bind opens the ports of a session.
+// bind opens the ports of a session, and lets media through to them. Lock order: the anchor's, then the ports'.
 func (a *Anchor) bind(hosts, told [2]netip.Addr) (*relay.Session, error) {
 	r, err := relay.Open(a.pool, hosts, [2]string{cname(a.random), cname(a.random)}, a.log)
 	if err != nil {
@@ -241,6 +244,7 @@ func (a *Anchor) bind(hosts, told [2]netip.Addr) (*relay.Session, error) {
 	for i := range hosts {
 		a.own[hosts[i]], a.own[told[i]] = struct{}{}, struct{}{}
 	}
+	a.ports.open(r)
 	return r, nil
 }
 
@@ -251,6 +255,7 @@ func (a *Anchor) drain(r *relay.Session) {
 	go func() {
 		defer a.done.Done()
 		r.Wait()
+		a.ports.close(r)
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		addDropped(a.dropped, r)

@@ -140,6 +140,7 @@ func (s *Session) prepareLocked() *Error {
 	case err != nil:
 		return fail(500, verdict.Internal, err.Error())
 	}
+	s.watchStrangersLocked(r)
 	s.relay = r
 	s.legs[A].port, s.legs[B].port = r.Port(0), r.Port(1)
 	return nil

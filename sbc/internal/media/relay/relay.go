@@ -34,6 +34,8 @@ type Session struct {
 	cname  [2][]byte   // what the side is told as CNAME
 	log    *slog.Logger
 
+	stranger atomic.Pointer[func(side int, src netip.AddrPort)] // nil: nobody wants to know
+
 	mu      sync.Mutex // serialises Set and Close
 	running sync.WaitGroup
 	once    sync.Once // release
@@ -109,6 +111,7 @@ type reader struct {
 	sealer sealer
 	buf    [maxPacket + room]byte
 	spare  [maxPacket + room]byte
+	told   time.Time // of a stranger, last
 }
 
 // room is left behind each packet for what SRTP adds, and one byte to see that a datagram was too long.
@@ -142,8 +145,10 @@ func (r *reader) loop() (again bool) {
 			time.Sleep(time.Millisecond) // the system is short of something; the socket is still good
 			continue
 		}
-		if why := r.packet(r.buf[:n:len(r.buf)], netip.AddrPortFrom(src.Addr().Unmap(), src.Port())); why != dropNone {
+		src = netip.AddrPortFrom(src.Addr().Unmap(), src.Port())
+		if why := r.packet(r.buf[:n:len(r.buf)], src); why != dropNone {
 			r.s.counts[r.side].drop(why)
+			r.refused(why, src)
 		}
 	}
 }
