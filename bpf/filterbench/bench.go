@@ -1,0 +1,183 @@
+package filterbench
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
+)
+
+// Effort is how much is measured.
+type Effort struct {
+	Repeat int // packets in a round
+	Slow   int // packets in a round for what costs more than 100 ns; these would take minutes
+	Rounds int // of which the median counts
+	Warm   int // packets before the first round
+	Sample int // packets that are looked at one by one
+}
+
+// Full is the effort of the table: 5 × 5 M packets.
+func Full() Effort {
+	return Effort{Repeat: 5_000_000, Slow: 1_000_000, Rounds: 5, Warm: 1_500_000, Sample: 2000}
+}
+
+// Quick proves that all works, and measures nothing worth to be told.
+func Quick() Effort { return Effort{Repeat: 5000, Slow: 5000, Rounds: 1, Warm: 100, Sample: 300} }
+
+// Cost is the median cost of a packet.
+type Cost struct {
+	NS           float64 // as the Meter's Unit says
+	Ratio        float64 // to drop, round by round
+	Instructions float64 // 0 without a PMU
+	Acted        map[uint32]int
+}
+
+// Bench measures programs side by side.
+type Bench struct {
+	meter  *Meter
+	effort Effort
+}
+
+// NewBench is a bench on m.
+func NewBench(m *Meter, e Effort) *Bench { return &Bench{m, e} }
+
+// contender is a program with the generator that can call it.
+type contender struct {
+	*generator
+	prog   *ebpf.Program
+	repeat int
+	spent  []Spent
+}
+
+// Compare measures programs with the same traffic, by turns, each after drop. An error, if one of them does not act as the traffic wants.
+func (b *Bench) Compare(t Traffic, programs ...*ebpf.Program) (_ []Cost, err error) {
+	costs := make([]Cost, len(programs))
+	all := make([]contender, 0, len(programs))
+	defer func() {
+		for _, c := range all {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	for i, p := range programs {
+		g, err := generatorFor(t, p)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, contender{generator: g, prog: p})
+		if costs[i].Acted, err = b.sample(t, g); err != nil {
+			return nil, fmt.Errorf("%s: %w", p, err)
+		}
+		if err := b.warm(&all[i]); err != nil {
+			return nil, err
+		}
+	}
+	ratios := make([][]float64, len(all))
+	for range b.effort.Rounds {
+		for i := range all {
+			r, err := b.round(&all[i])
+			if err != nil {
+				return nil, err
+			}
+			ratios[i] = append(ratios[i], r)
+		}
+	}
+	for i, c := range all {
+		costs[i].Ratio = median(ratios[i])
+		costs[i].NS = median(each(c.spent, func(s Spent) float64 { return s.NS }))
+		costs[i].Instructions = median(each(c.spent, func(s Spent) float64 { return s.Instructions }))
+	}
+	return costs, nil
+}
+
+// sample looks at single packets.
+func (b *Bench) sample(t Traffic, g *generator) (map[uint32]int, error) {
+	acted := map[uint32]int{}
+	for range b.effort.Sample {
+		ret, _, err := g.run(1)
+		if err != nil {
+			return nil, err
+		}
+		acted[ret]++
+	}
+	atLeast := t.AtLeast
+	if atLeast == 0 {
+		atLeast = 1
+	}
+	if t.Want == Any {
+		if acted[Drop]+acted[Pass] != b.effort.Sample {
+			return nil, fmt.Errorf("acted %v, want drop or pass", acted)
+		}
+	} else if float64(acted[t.Want]) < atLeast*float64(b.effort.Sample) {
+		return nil, fmt.Errorf("acted %v, want %d for %.0f %% of the packets", acted, t.Want, 100*atLeast)
+	}
+	return acted, nil
+}
+
+// warm fills the caches, and finds out how many packets are to be had for the time.
+func (b *Bench) warm(c *contender) error {
+	s, err := b.spend(c.generator, b.effort.Warm)
+	c.repeat = b.effort.Repeat
+	if s.NS > 100 {
+		c.repeat = b.effort.Slow
+	}
+	return err
+}
+
+// round measures drop and c, and returns the ratio of their costs.
+func (b *Bench) round(c *contender) (float64, error) {
+	if err := c.aim(c.objs.Drop); err != nil {
+		return 0, err
+	}
+	drop, err := b.spend(c.generator, c.repeat)
+	if err != nil {
+		return 0, err
+	}
+	if err := c.aim(c.prog); err != nil {
+		return 0, err
+	}
+	s, err := b.spend(c.generator, c.repeat)
+	c.spent = append(c.spent, s)
+	return s.NS / drop.NS, err
+}
+
+// spend makes n packets, and returns what one took.
+func (b *Bench) spend(g *generator, n int) (Spent, error) {
+	var made int
+	s, err := b.meter.Measure(func() (err error) {
+		_, made, err = g.run(n)
+		return err
+	})
+	return Spent{NS: s.NS / float64(made), Instructions: s.Instructions / float64(made)}, err
+}
+
+// Yardsticks measures the unit of the table itself, drop, and what reading the headers costs, which judges nothing.
+func (b *Bench) Yardsticks(t Traffic) (drop, parse Cost, err error) {
+	t.Want = Any
+	g, err := newGenerator(t, true)
+	if err != nil {
+		return Cost{}, Cost{}, err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+	costs, err := b.Compare(t, g.objs.Drop, g.objs.Parse)
+	if err != nil {
+		return Cost{}, Cost{}, err
+	}
+	return costs[0], costs[1], nil
+}
+
+func each[T, U any](in []T, of func(T) U) []U {
+	out := make([]U, len(in))
+	for i, v := range in {
+		out[i] = of(v)
+	}
+	return out
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	if len(v)%2 == 1 {
+		return v[len(v)/2]
+	}
+	return (v[len(v)/2-1] + v[len(v)/2]) / 2
+}
