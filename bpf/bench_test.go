@@ -1,55 +1,98 @@
 package bpf
 
 import (
-	"encoding/binary"
+	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
+
+	"brickhouse/bpf/filterbench"
 )
 
-// BenchmarkFilter gives the cost of one packet as the kernel's own test run measures it, in kernel-ns/packet: one source, so warm
-// caches. ns/op is the same with the system call. Compare within one run only.
-func BenchmarkFilter(b *testing.B) {
-	f := unattached(b)
-	for i := range uint32(100_000) {
-		var a [4]byte
-		binary.BigEndian.PutUint32(a[:], 10<<24|i)
-		must(b, f.Ban(Ban{netip.PrefixFrom(netip.AddrFrom4(a), 32), Never}))
-		s := [16]byte{0x20, 1, 0xd, 0xb8}
-		binary.BigEndian.PutUint32(s[4:], i+1)
-		must(b, f.Ban(Ban{netip.PrefixFrom(netip.AddrFrom16(s), 64), Never}))
+// benched is the filter as filterbench sees it.
+type benched struct{ f *Filter }
+
+func (b *benched) Name() string { return "filter" }
+
+func (b *benched) Program() *ebpf.Program { return b.f.Program() }
+
+func (b *benched) Close() error {
+	if b.f == nil {
+		return nil
 	}
-	for i := range uint32(1000) {
-		var a [4]byte
-		binary.BigEndian.PutUint32(a[:], 172<<24|i<<8)
-		must(b, f.Ban(Ban{netip.PrefixFrom(netip.AddrFrom4(a), 24), Never}))
+	err := b.f.Close()
+	b.f = nil
+	return err
+}
+
+// Fill replaces the filter by a new one.
+func (b *benched) Fill(l filterbench.Load) (time.Duration, error) {
+	if n := max(len(l.Hosts), len(l.Sites)); n > MaxBans {
+		return 0, fmt.Errorf("%w: %d bans, %d at most", filterbench.ErrCapacity, n, MaxBans)
 	}
-	must(b, f.SetAllowed([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:ffff::/48")}))
-	for _, bc := range []struct {
-		name string
-		in   frame
-		want uint32
-	}{
-		{"pass-v4", frame{src: "198.51.100.7"}, xdpPass},
-		{"pass-v6", frame{src: "2001:db9::7"}, xdpPass},
-		{"pass-arp", frame{src: "198.51.100.7", proto: etherARP}, xdpPass},
-		{"banned-v4", frame{src: "10.0.100.7"}, xdpDrop},
-		{"banned-v4-qinq", frame{src: "10.0.100.7", tags: []uint16{etherQinQ, etherVLAN}}, xdpDrop},
-		{"banned-v4-net", frame{src: "172.0.100.7"}, xdpDrop},
-		{"banned-v6-site", frame{src: "2001:db8:0:8000::7"}, xdpDrop},
-	} {
-		b.Run(bc.name, func(b *testing.B) {
-			o := ebpf.RunOptions{Data: bc.in.bytes()}
-			if ret, err := f.Program().Run(&o); err != nil || ret != bc.want {
-				b.Fatalf("%d %v, want %d", ret, err, bc.want)
-			}
-			b.ResetTimer()
-			ret, took, err := f.Program().Benchmark(o.Data, b.N, b.ResetTimer)
-			if err != nil || ret != bc.want {
-				b.Fatalf("%d %v, want %d", ret, err, bc.want)
-			}
-			b.ReportMetric(float64(took.Nanoseconds()), "kernel-ns/packet")
-		})
+	err := b.Close()
+	if err != nil {
+		return 0, err
 	}
+	if b.f, err = Load(Options{}); err != nil {
+		return 0, err
+	}
+	var bans []Ban
+	for _, list := range [][]netip.Prefix{l.Hosts, l.Sites, l.Networks} {
+		for _, p := range list {
+			bans = append(bans, Ban{p, Never})
+		}
+	}
+	start := time.Now()
+	if err := b.f.BanAll(bans); err != nil {
+		return 0, err
+	}
+	took := time.Since(start)
+	return took, b.f.SetAllowed(l.Allowed)
+}
+
+func (b *benched) Memory() (filterbench.Memory, error) {
+	o := &b.f.objs
+	hosts, err := filterbench.MemoryOf(o.Host4)
+	if err != nil {
+		return filterbench.Memory{}, err
+	}
+	others, err := filterbench.MemoryOf(o.Host6, o.Site6, o.Network4, o.Network6, o.Allow4, o.Allow6, o.Counts, o.Config, o.Budgets, o.Events)
+	return filterbench.Memory{Hosts: hosts, All: hosts + others}, err
+}
+
+// table prints the filter's costs to w.
+func table(t testing.TB, w io.Writer, e filterbench.Effort) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("the filter's table needs root: programs are loaded into the kernel")
+	}
+	m, err := filterbench.NewMeter()
+	must(t, err)
+	b := &benched{}
+	must(t, filterbench.NewBench(m, e).Table(w, b))
+	must(t, b.Close())
+	must(t, m.Close())
+}
+
+// BenchmarkTable prints what each kind of packet costs, with the goals, and beside a baseline of stock maps. It takes some minutes;
+// with FILTERBENCH=quick it takes seconds and its figures are worth nothing.
+func BenchmarkTable(b *testing.B) {
+	e := filterbench.Full()
+	if os.Getenv("FILTERBENCH") == "quick" {
+		e = filterbench.Quick()
+	}
+	for b.Loop() {
+		fmt.Println()
+		table(b, os.Stdout, e)
+	}
+}
+
+// TestTable makes every row of the table with few packets, in small tables: each packet has the fate that its row says.
+func TestTable(t *testing.T) {
+	table(t, t.Output(), filterbench.Quick())
 }
