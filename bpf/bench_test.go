@@ -34,6 +34,9 @@ func (b *benched) Fill(l filterbench.Load) (time.Duration, error) {
 	if n := max(len(l.Hosts), len(l.Sites)); n > MaxBans {
 		return 0, fmt.Errorf("%w: %d bans, %d at most", filterbench.ErrCapacity, n, MaxBans)
 	}
+	if l.Plausibility || l.Pinholes || l.Limits == filterbench.LimitsReal {
+		return 0, filterbench.ErrFeature
+	}
 	err := b.Close()
 	if err != nil {
 		return 0, err

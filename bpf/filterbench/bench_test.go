@@ -99,6 +99,14 @@ func TestCompareSeesWrongActions(t *testing.T) {
 			t.Errorf("%s: %v", name, costs)
 		}
 	}
+	other := filled(t, &Baseline{}, NewLoad(2000, 0))
+	first := Traffic{Version: 4, Sources: Banned(2000), Want: Drop, FirstOnly: true}
+	if _, err := b.Compare(first, other.Program(), s.Program()); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.Compare(first, s.Program(), other.Program()); err == nil {
+		t.Error("the first one may do what it wants")
+	}
 	half := Traffic{Version: 4, Sources: Banned(2000), Want: Drop, AtLeast: 0.3}
 	_, err := b.Compare(half, s.Program())
 	must(t, err)

@@ -36,16 +36,14 @@ func Stages(e Effort) []Stage {
 		e.stage(1000, nil, []Row{e.host(1000, 5), network(networks)}),
 		e.stage(100_000, nil, []Row{e.host(100_000, 6.5), network(networks)}),
 		e.stage(million, nil, e.atMillion(networks)),
-		e.stage(million, func(l *Load) { l.Limits = LimitsReal }, []Row{
-			{Name: "spoofed flood, limits on", Traffic: ipv4(Spoofed(), Any), Goal: 8, Baseline: 20},
-			{Name: "spoofed flood, limits on, IPv6", Traffic: ipv6(Spoofed(), Any)},
-			{Name: "10k sources over their limit", Traffic: ipv4(Legit(10_000), Any)},
-		}),
+		e.stage(million, func(l *Load) { l.Limits = LimitsReal }, e.overLimits()),
 		e.stage(million, func(l *Load) { l.Plausibility = true }, []Row{
 			{Name: "plausibility, on top", Traffic: ipv4(Legit(10_000), Pass), Goal: 1.5, Over: strangerRow},
+			{Name: "no SIP, to the SIP port", Traffic: notSIP()},
 		}),
 		e.stage(million, openMedia, []Row{
-			{Name: "pinholes, on top", Traffic: media(), Goal: 1.5, Over: mediaRow},
+			{Name: "pinholes, on top", Traffic: media(FirstMediaPort, Pass), Goal: 1.5, Over: mediaRow},
+			{Name: "media, port closed", Traffic: media(FirstMediaPort+MediaPorts/2, Drop)},
 		}),
 		e.stage(4*million, nil, []Row{e.host(4*million, 22), e.host6(4 * million), network(networks)}),
 	}
@@ -70,7 +68,7 @@ func (e Effort) atMillion(networks int) []Row {
 		{Name: "stranger passes, 500k sources", Traffic: ipv4(Legit(500_000), Pass)},
 		host, tagged, e.host6(million), network(networks),
 		{Name: "banned network, IPv6", Traffic: ipv6(BannedNetworks(networks), Drop)},
-		{Name: mediaRow, Traffic: media()},
+		{Name: mediaRow, Traffic: media(FirstMediaPort, Pass)},
 	}
 }
 
@@ -89,15 +87,41 @@ func network(n int) Row {
 	return Row{Name: "banned network", Traffic: ipv4(BannedNetworks(n), Drop), Goal: 6}
 }
 
-// media is RTP (RFC 3550 §5.1) to 8192 of the media ports.
-func media() Traffic {
-	t := ipv4(Legit(10_000), Pass)
-	t.Port, t.Ports = FirstMediaPort, MediaPorts/2
-	t.Payload = make([]byte, 172)
-	t.Payload[0] = 0x80
+// overLimits are floods that the baseline has no bucket for, and one that it has.
+func (e Effort) overLimits() []Row {
+	flood4, flood6 := mostly(ipv4(Spoofed(), Drop)), mostly(ipv6(Spoofed(), Drop))
+	flood4.FirstOnly, flood6.FirstOnly = true, true
+	return []Row{
+		{Name: "spoofed flood, limits on", Traffic: flood4, Goal: 8, Baseline: 20},
+		{Name: "spoofed flood, limits on, IPv6", Traffic: flood6},
+		{Name: "10k sources over their limit", Traffic: mostly(ipv4(Legit(10_000/e.Shrink), Drop))},
+	}
+}
+
+// mostly leaves room for what limits let through.
+func mostly(t Traffic) Traffic {
+	t.AtLeast = 0.5
 	return t
 }
 
+// media is RTP to half of the media ports.
+func media(port uint16, want uint32) Traffic {
+	t := ipv4(Legit(10_000), want)
+	t.Port, t.Ports = port, MediaPorts/2
+	t.Payload = make([]byte, 172)
+	t.Payload[0] = 0x80 // version 2
+	t.FirstOnly = want == Drop
+	return t
+}
+
+func notSIP() Traffic {
+	t := ipv4(Legit(10_000), Drop)
+	t.Payload = make([]byte, 172)
+	t.FirstOnly = true
+	return t
+}
+
+// openMedia opens the lower half of the media ports.
 func openMedia(l *Load) {
 	l.Pinholes = true
 	for i := range uint16(MediaPorts / 2) {

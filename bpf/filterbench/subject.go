@@ -26,6 +26,7 @@ const (
 	SourceRate  = 50    // packets a second from one source
 	SourceBurst = 100   // packets that a source may send at once
 	AllRate     = 20000 // packets a second from all unknown sources together
+	AllBurst    = 20000 // packets that they may send at once
 )
 
 // Load is what a filter is filled with.
@@ -75,7 +76,7 @@ type Memory struct {
 type Subject interface {
 	Name() string
 	// Fill gives the filter exactly this load, and says how long that took, without the time to bring the load in the filter's shape.
-	// ErrCapacity, if it can't.
+	// ErrCapacity or ErrFeature, if it can't.
 	Fill(Load) (time.Duration, error)
 	// Program is what to measure, until the next Fill.
 	Program() *ebpf.Program
@@ -83,8 +84,11 @@ type Subject interface {
 	Close() error
 }
 
-// ErrCapacity tells that a filter can't hold the load, by its size or kind.
-var ErrCapacity = errors.New("the filter can't hold that")
+// Why a filter can't take a load; the rows for it stay empty.
+var (
+	ErrCapacity = errors.New("the filter can't hold that much")
+	ErrFeature  = errors.New("the filter can't do that")
+)
 
 // MemoryOf sums up the memory of maps, as the kernel counts it.
 func MemoryOf(maps ...*ebpf.Map) (uint64, error) {

@@ -42,6 +42,8 @@ type Traffic struct {
 	// Want is the action that the filter has to take, for at least the share AtLeast of the packets; 0: all of them.
 	Want    uint32
 	AtLeast float64
+	// FirstOnly holds only the first of the programs that are compared to Want: the others have no such duty.
+	FirstOnly bool
 }
 
 const (
@@ -99,7 +101,7 @@ func (t Traffic) Frame() ([]byte, error) {
 	return append(b, payload...), nil
 }
 
-// RFC 791 §3.1. The checksum is not right: sources change, and no filter looks at it.
+// The checksum is not right: sources change, and no filter looks at it.
 func ipv4Header(b []byte, length uint16) []byte {
 	h := make([]byte, ipv4Size)
 	h[0], h[8], h[9] = 0x45, 64, 17
@@ -108,7 +110,6 @@ func ipv4Header(b []byte, length uint16) []byte {
 	return append(append(b, 0x08, 0x00), h...)
 }
 
-// RFC 8200 §3.
 func ipv6Header(b []byte, length uint16) []byte {
 	h := make([]byte, ipv6Size)
 	h[0], h[6], h[7] = 0x60, 17, 64
