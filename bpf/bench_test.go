@@ -72,7 +72,8 @@ func (b *benched) Memory() (filterbench.Memory, error) {
 func table(t testing.TB, w io.Writer, e filterbench.Effort) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("the filter's table needs root: programs are loaded into the kernel")
+		fmt.Fprintln(w, "The filter's table needs root: programs are loaded into the kernel.")
+		t.SkipNow()
 	}
 	m, err := filterbench.NewMeter()
 	must(t, err)

@@ -94,7 +94,7 @@ func (e Effort) overLimits() []Row {
 	return []Row{
 		{Name: "spoofed flood, limits on", Traffic: flood4, Goal: 8, Baseline: 20},
 		{Name: "spoofed flood, limits on, IPv6", Traffic: flood6},
-		{Name: "10k sources over their limit", Traffic: mostly(ipv4(Legit(10_000/e.Shrink), Drop))},
+		{Name: "4k sources over their limit", Traffic: mostly(ipv4(Legit(4000/e.Shrink), Drop))},
 	}
 }
 
