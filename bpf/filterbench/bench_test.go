@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -110,6 +112,51 @@ func TestCompareSeesWrongActions(t *testing.T) {
 	half := Traffic{Version: 4, Sources: Banned(2000), Want: Drop, AtLeast: 0.3}
 	_, err := b.Compare(half, s.Program())
 	must(t, err)
+}
+
+// forgetful is a filter that bans nobody.
+type forgetful struct{ Baseline }
+
+func (f *forgetful) Fill(Load) (time.Duration, error) { return f.Baseline.Fill(Load{}) }
+
+// unable is a filter that holds nothing.
+type unable struct{ Baseline }
+
+func (u *unable) Fill(l Load) (time.Duration, error) {
+	if len(l.Hosts) > 0 {
+		return 0, ErrCapacity
+	}
+	return u.Baseline.Fill(l)
+}
+
+func TestRunStopsAtAWrongFate(t *testing.T) {
+	needRoot(t)
+	b := newBench(t, Quick())
+	f := &forgetful{}
+	err := b.Run(f, func(Result) {})
+	if err == nil || !strings.Contains(err.Error(), "banned network, 0 bans") {
+		t.Errorf("a filter that bans nobody: %v", err)
+	}
+	must(t, f.Close())
+}
+
+func TestRunLeavesRowsEmpty(t *testing.T) {
+	needRoot(t)
+	b := newBench(t, Quick())
+	u := &unable{}
+	ours, base := 0, 0
+	must(t, b.Run(u, func(r Result) {
+		if r.Skipped == "" {
+			ours++
+		}
+		if r.Baseline.NS > 0 {
+			base++
+		}
+	}))
+	must(t, u.Close())
+	if rows := len(Stages(Quick())[0].Rows); ours != rows || base <= rows {
+		t.Errorf("%d rows of the filter, %d of the baseline; the first stage has %d", ours, base, rows)
+	}
 }
 
 func TestBaselineLimits(t *testing.T) {

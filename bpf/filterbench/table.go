@@ -102,7 +102,7 @@ func (b *Bench) Table(w io.Writer, ours Subject) error {
 	p := printer{w: w, ours: map[string]Result{}}
 	p.say("Cost of a packet: %s.\n", b.meter.Unit())
 	p.say("\"drop\" is the generator with a bare XDP_DROP, \"net\" what the figure before is without the test run's own loop; medians of %d\n"+
-		"rounds of %d packets (dear ones and drop: %d), by turns. Goals in brackets: at most × drop; at least × cheaper; ! is missed.\n",
+		"rounds of %d packets (dear ones: %d), by turns. Goals in brackets: at most × drop; at least × cheaper; ! is missed.\n",
 		b.effort.Rounds, b.effort.Repeat, b.effort.Slow)
 	if b.effort.Shrink > 1 {
 		p.say("Too few packets in too small tables: only that each packet has its right fate is shown here.\n")
