@@ -34,7 +34,7 @@ func (b *benched) Fill(l filterbench.Load) (time.Duration, error) {
 	if n := max(len(l.Hosts), len(l.Sites)); n > MaxBans {
 		return 0, fmt.Errorf("%w: %d bans, %d at most", filterbench.ErrCapacity, n, MaxBans)
 	}
-	if l.Plausibility || l.Pinholes || l.Limits == filterbench.LimitsReal {
+	if l.Plausibility || l.Pinholes || l.Limits == filterbench.LimitsTight {
 		return 0, filterbench.ErrFeature
 	}
 	err := b.Close()

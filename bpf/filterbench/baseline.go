@@ -76,7 +76,7 @@ func (b *Baseline) load(l Load) error {
 	case LimitsOff:
 	case LimitsWide:
 		interval, burst = 1, 1<<40
-	case LimitsReal:
+	case LimitsTight:
 		interval = uint64(time.Second / SourceRate)
 		burst = SourceBurst * interval
 	}

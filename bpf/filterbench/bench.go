@@ -78,7 +78,7 @@ func (b *Bench) Compare(t Traffic, programs ...*ebpf.Program) (_ []Cost, err err
 			return nil, err
 		}
 		all = append(all, contender{generator: g, prog: p})
-		if err := b.warm(&all[i]); err != nil {
+		if err := b.warm(t, &all[i]); err != nil {
 			return nil, err
 		}
 		want := t
@@ -139,8 +139,12 @@ func (b *Bench) sample(t Traffic, g *generator) (map[uint32]int, error) {
 }
 
 // warm fills the caches, and finds out how many packets are to be had for the time.
-func (b *Bench) warm(c *contender) error {
-	s, err := b.spend(c.generator, b.effort.Warm)
+func (b *Bench) warm(t Traffic, c *contender) error {
+	n := b.effort.Warm
+	if t.AtLeast == 0 {
+		n /= 5 // no limit has to be reached first
+	}
+	s, err := b.spend(c.generator, n)
 	c.repeat = b.effort.Repeat
 	if s.NS > slow {
 		c.repeat = b.effort.Slow

@@ -163,9 +163,9 @@ func TestBaselineLimits(t *testing.T) {
 	needRoot(t)
 	b := newBench(t, Quick())
 	l := NewLoad(0, 0)
-	l.Limits = LimitsReal
+	l.Limits = LimitsTight
 	s := filled(t, &Baseline{}, l)
-	one := Traffic{Version: 4, Sources: Legit(1), Want: Drop, AtLeast: 0.5} // 300 at once, 100 are allowed
+	one := Traffic{Version: 4, Sources: Legit(1), Want: Drop, AtLeast: 0.5} // 10 at once are allowed
 	if _, err := b.Compare(one, s.Program()); err != nil {
 		t.Error(err)
 	}

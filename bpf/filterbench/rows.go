@@ -11,6 +11,9 @@ type Row struct {
 	Over string
 }
 
+// alone tells that a row is about what the baseline doesn't do.
+func (r Row) alone() bool { return r.Over != "" || r.Traffic.FirstOnly && r.Baseline == 0 }
+
 // Stage is a load with the rows that are measured against it.
 type Stage struct {
 	Bans     int // hosts and sites, each
@@ -36,7 +39,7 @@ func Stages(e Effort) []Stage {
 		e.stage(1000, nil, []Row{e.host(1000, 5), network(networks)}),
 		e.stage(100_000, nil, []Row{e.host(100_000, 6.5), network(networks)}),
 		e.stage(million, nil, e.atMillion(networks)),
-		e.stage(million, func(l *Load) { l.Limits = LimitsReal }, e.overLimits()),
+		e.stage(million, func(l *Load) { l.Limits = LimitsTight }, e.overLimits()),
 		e.stage(million, func(l *Load) { l.Plausibility = true }, []Row{
 			{Name: "plausibility, on top", Traffic: ipv4(Legit(10_000), Pass), Goal: 1.5, Over: strangerRow},
 			{Name: "no SIP, to the SIP port", Traffic: notSIP()},
@@ -94,7 +97,7 @@ func (e Effort) overLimits() []Row {
 	return []Row{
 		{Name: "spoofed flood, limits on", Traffic: flood4, Goal: 8, Baseline: 20},
 		{Name: "spoofed flood, limits on, IPv6", Traffic: flood6},
-		{Name: "4k sources over their limit", Traffic: mostly(ipv4(Legit(4000/e.Shrink), Drop))},
+		{Name: "1k sources over their limit", Traffic: mostly(ipv4(Legit(1000/e.Shrink), Drop))},
 	}
 }
 

@@ -17,16 +17,16 @@ const (
 	LimitsOff Limits = iota
 	// LimitsWide has them on, so wide that no packet of a benchmark is over them: per source and for all strangers together.
 	LimitsWide
-	// LimitsReal has them as an operator would: SourceRate and AllRate.
-	LimitsReal
+	// LimitsTight has them on as the rates below say: so low that what a slow or busy machine takes for a sample changes nothing.
+	LimitsTight
 )
 
-// Rates of LimitsReal.
+// Rates of LimitsTight.
 const (
-	SourceRate  = 50    // packets a second from one source
-	SourceBurst = 100   // packets that a source may send at once
-	AllRate     = 20000 // packets a second from all unknown sources together
-	AllBurst    = 20000 // packets that they may send at once
+	SourceRate  = 1    // packets a second from one source
+	SourceBurst = 10   // packets that a source may send at once
+	AllRate     = 100  // packets a second from all unknown sources together
+	AllBurst    = 1000 // packets that they may send at once
 )
 
 // Load is what a filter is filled with.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/cilium/ebpf"
 )
 
 // Result is a measured row.
@@ -52,20 +54,22 @@ func cannot(err error) bool { return errors.Is(err, ErrCapacity) || errors.Is(er
 
 func (b *Bench) row(row Row, ours Subject, base *Baseline, full error) (Result, error) {
 	r := Result{Row: row}
-	if full != nil {
+	var programs []*ebpf.Program
+	var costs []*Cost
+	if full == nil {
+		programs, costs = append(programs, ours.Program()), append(costs, &r.Ours)
+	} else {
 		r.Skipped = full.Error()
-		if row.Traffic.FirstOnly {
+		if row.Traffic.FirstOnly { // ours would be the first
 			row.Traffic.Want = Any
 		}
-		costs, err := b.Compare(row.Traffic, base.Program())
-		if err == nil {
-			r.Baseline = costs[0]
-		}
-		return r, err
 	}
-	costs, err := b.Compare(row.Traffic, ours.Program(), base.Program())
-	if err == nil {
-		r.Ours, r.Baseline = costs[0], costs[1]
+	if !row.alone() {
+		programs, costs = append(programs, base.Program()), append(costs, &r.Baseline)
+	}
+	measured, err := b.Compare(row.Traffic, programs...)
+	for i, c := range measured {
+		*costs[i] = c
 	}
 	return r, err
 }
@@ -193,7 +197,7 @@ func (p *printer) say(format string, args ...any) {
 
 func (p *printer) row(r Result) {
 	if r.Skipped != "" {
-		p.say("%-34s %8d %8s %7s %-6s %6s  %8.1f\n", r.Name, r.Bans, "-", "-", "", "-", r.Baseline.NS)
+		p.say("%-34s %8d %8s %7s %-6s %6s  %8s\n", r.Name, r.Bans, "-", "-", "", "-", figure(r.Baseline.NS))
 		return
 	}
 	p.ours[r.Name] = r
@@ -202,10 +206,22 @@ func (p *printer) row(r Result) {
 		ratio -= p.ours[r.Over].Ours.Ratio
 		net -= p.ours[r.Over].Ours.Net
 	}
+	p.say("%-34s %8d %8.1f %7.2f %-6s %6.1f  ", r.Name, r.Bans, r.Ours.NS, ratio, goal(ratio <= r.Goal, r.Goal), net)
+	if r.alone() {
+		p.say("%8s\n", figure(0))
+		return
+	}
 	cheaper := r.Baseline.NS / r.Ours.NS
 	netCheaper := (r.Baseline.NS - r.Baseline.Loop) / (r.Ours.NS - r.Ours.Loop)
-	p.say("%-34s %8d %8.1f %7.2f %-6s %6.1f  %8.1f %7.1f %-5s %6.1f\n", r.Name, r.Bans, r.Ours.NS, ratio, goal(ratio <= r.Goal, r.Goal), net,
-		r.Baseline.NS, cheaper, goal(cheaper >= r.Row.Baseline, r.Row.Baseline), netCheaper)
+	p.say("%8s %7.1f %-5s %6.1f\n", figure(r.Baseline.NS), cheaper, goal(cheaper >= r.Row.Baseline, r.Row.Baseline), netCheaper)
+}
+
+// figure is a cost, or a dash where none was measured.
+func figure(ns float64) string {
+	if ns == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f", ns)
 }
 
 // goal is a goal, with a mark if it is missed.
