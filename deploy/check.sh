@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 echo "== generated code"
 need clang-14 llvm-14
-go test -count=1 -run TestGeneratedIsFresh ./bpf
+go test -count=1 -run TestGeneratedIsFresh ./bpf ./bpf/filterbench
 
 echo "== reproducible build"
 a=$(mktemp -d) b=$(mktemp -d)
