@@ -47,10 +47,15 @@ type memory struct {
 
 	mu       sync.Mutex
 	settings edgeSettings
-	next     uint32 // generation that Next made last
+	next     uint32    // generation that Next made last
+	first    *ebpf.Map // its first table
+	deep     map[netip.Prefix]table.Meta
 }
 
 const tables = uint32(table.Tables)
+
+// net6Inside marks a prefix in the trie that is longer than /64 (NET6_INSIDE).
+const net6Inside = 1 << 32
 
 // newMemory takes over what is in the maps.
 func newMemory(maps *edgeObjects) (*memory, error) {
@@ -67,12 +72,32 @@ func newMemory(maps *edgeObjects) (*memory, error) {
 	if err := maps.Config.Lookup(uint32(0), &m.settings); err != nil {
 		return nil, fmt.Errorf("reading the filter's settings: %w", err)
 	}
+	m.deep = map[netip.Prefix]table.Meta{}
+	var key edgeNet6
+	var meta uint64
+	it := maps.Deep6.Iterate()
+	for it.Next(&key, &meta) {
+		m.deep[netip.PrefixFrom(netip.AddrFrom16(unwords(key.Addr)), int(key.Bits))] = table.Meta(meta)
+	}
+	if err := it.Err(); err != nil {
+		return nil, fmt.Errorf("reading the kernel's trie: %w", err)
+	}
 	return m, nil
 }
+
+// Deep returns what the trie held when the filter was loaded.
+func (m *memory) Deep() map[netip.Prefix]table.Meta { return m.deep }
 
 // Fixed returns the presence filters.
 func (m *memory) Fixed() (dir4, dir6, dir6w []table.Line) {
 	return m.fixed[0].lines(table.Dir4Lines), m.fixed[1].lines(table.Dir6Lines), m.fixed[2].lines(table.Dir6wLines)
+}
+
+// close gives back what Next keeps. What is mapped into our memory goes when nobody can reach it.
+func (m *memory) close() error {
+	err := m.first.Close()
+	m.first = nil
+	return err
 }
 
 // Next makes the maps of the next generation.
@@ -92,7 +117,12 @@ func (m *memory) Next(lines [table.Tables]int) (out [table.Tables][]table.Line, 
 		if err == nil {
 			err = m.maps.Tables.Put(m.next*tables+uint32(i), inner)
 		}
-		inner.Close() // the outer map and our memory keep it
+		if i > 0 || err != nil {
+			inner.Close() // the outer map and our memory keep it
+		} else {
+			m.first.Close()
+			m.first = inner
+		}
 		if err != nil {
 			return out, nil, fmt.Errorf("making a table of %d lines: %w", n, err)
 		}
@@ -103,10 +133,16 @@ func (m *memory) Next(lines [table.Tables]int) (out [table.Tables][]table.Line, 
 }
 
 // Flip lets the program read the generation that Next made, and gives the other one's maps back.
-func (m *memory) Flip() error {
-	err := m.change(func(s *edgeSettings) { s.Generation = m.next })
+//
+// A packet that began in the other one must find it whole. Any change of a map of maps waits until no program runs that ran before,
+// so one that changes nothing comes first.
+func (m *memory) Flip(monitored uint64) error {
+	err := m.change(func(s *edgeSettings) { s.Generation, s.MonitoredLists = m.next, monitored })
 	if err != nil {
 		return err
+	}
+	if err := m.maps.Tables.Put(m.next*tables, m.first); err != nil {
+		return fmt.Errorf("changing over to new tables: %w", err)
 	}
 	for i := range tables {
 		if err := m.maps.Tables.Delete((1-m.next)*tables + i); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
@@ -141,7 +177,11 @@ func (m *memory) Trie(p netip.Prefix, meta table.Meta) error {
 			err = nil
 		}
 	} else {
-		err = m.maps.Deep6.Put(key, uint32(meta))
+		value := uint64(meta)
+		if p.Bits() > 64 {
+			value |= net6Inside
+		}
+		err = m.maps.Deep6.Put(key, value)
 	}
 	if err != nil {
 		return fmt.Errorf("entry of %s in the kernel: %w", p, err)
@@ -157,11 +197,6 @@ func (m *memory) Short(has bool) error {
 			s.Short6 = 1
 		}
 	})
-}
-
-// Monitor says which lists drop nothing.
-func (m *memory) Monitor(lists uint64) error {
-	return m.change(func(s *edgeSettings) { s.MonitoredLists = lists })
 }
 
 // inherited reads the bans of hosts and sites off the generation in force.
@@ -252,8 +287,8 @@ func (f *Filter) SetPorts(p Ports) {
 func (f *Filter) OpenPort(port uint16, open bool) {
 	w := &f.ports.words(65536)[port]
 	if open {
-		atomic.StoreUint64(w, *w|portOpen)
+		atomic.OrUint64(w, portOpen)
 	} else {
-		atomic.StoreUint64(w, *w&^portOpen)
+		atomic.AndUint64(w, ^uint64(portOpen))
 	}
 }

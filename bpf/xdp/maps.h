@@ -96,7 +96,9 @@ struct {
 
 /* IPv6 entries of /65 to /127, asked only where the /64's entry says that there are some, and of less than /20, asked only if
  * settings.short6 says so: both are rare. */
-#define MAX_DEEP6 65536
+#define MAX_DEEP6 131072 /* old and new ones stand side by side while they are replaced */
+
+#define NET6_INSIDE (1ull << 32) /* it is longer than /64 */
 
 struct net6 {
 	__u32 bits;
@@ -108,7 +110,7 @@ struct {
 	__uint(max_entries, MAX_DEEP6);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct net6);
-	__type(value, __u32); /* meta */
+	__type(value, __u64); /* meta; NET6_INSIDE */
 	PINNED;
 } deep6 SEC(".maps");
 

@@ -28,6 +28,12 @@ static __always_inline __u32 at_most(__u64 n, __u32 most)
 	return n & 2047;
 }
 
+/* Whether this CPU has samples left, or a new second for them. */
+static __always_inline int may_sample(const struct cpu *c, __u32 samples, struct packet *p)
+{
+	return c->used < samples || (samples && now_of(p) - c->second >= SECOND);
+}
+
 /* Takes one of this CPU's samples; 0 if this second's are used up. */
 static __always_inline int take_sample(struct cpu *c, __u32 samples, __u64 now)
 {
@@ -108,7 +114,7 @@ static __always_inline int finish(struct xdp_md *ctx, const struct settings *s, 
 			c->wait = 1 + (__u32)((__u64)bpf_get_prandom_u32() * (2 * weight - 1) >> 32);
 		}
 	}
-	if (weight || (p->why && s->samples && c->used < s->samples))
+	if (weight || (p->why && may_sample(c, s->samples, p)))
 		sample(ctx, p, action, weight);
 	return action == ACTION_DROP ? XDP_DROP : XDP_PASS;
 }
