@@ -53,15 +53,19 @@ func TestBuckets(t *testing.T) {
 		lines := 41
 		b := newBuckets(make([]Line, lines), six, r.Uint64()|1)
 		most, want, refused := (lines*b.places()*85-1)/100, map[slot]Meta{}, 0
+		var order []slot
 		for i := range 60_000 {
 			s := randomSlot(r, six)
 			if len(want) > 0 && (len(want) >= most || i/5000%2 == 1 && r.IntN(2) == 0) {
-				for s = range want {
-					break
-				}
+				j, last := r.IntN(len(order)), len(order)-1
+				s, order[j] = order[j], order[last]
+				order = order[:last]
 				b.remove(s)
 				delete(want, s)
 			} else if m := NewMeta(FirstBan, Tick(i)); b.put(s, m, false) {
+				if want[s] == 0 {
+					order = append(order, s)
+				}
 				want[s] = m
 			} else {
 				refused++
