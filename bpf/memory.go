@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"brickhouse/bpf/table"
@@ -47,8 +48,9 @@ type memory struct {
 
 	mu       sync.Mutex
 	settings edgeSettings
-	next     uint32    // generation that Next made last
-	first    *ebpf.Map // its first table
+	next     uint32                  // generation that Next made last
+	made     [table.Tables]*ebpf.Map // its tables
+	pending  *errgroup.Group         // what the kernel is still told about them
 	deep     map[netip.Prefix]table.Meta
 }
 
@@ -59,7 +61,7 @@ const net6Inside = 1 << 32
 
 // newMemory takes over what is in the maps.
 func newMemory(maps *edgeObjects) (*memory, error) {
-	m := &memory{maps: maps}
+	m := &memory{maps: maps, pending: &errgroup.Group{}}
 	for i, f := range []struct {
 		m     *ebpf.Map
 		lines int
@@ -95,17 +97,25 @@ func (m *memory) Fixed() (dir4, dir6, dir6w []table.Line) {
 
 // close gives back what Next keeps. What is mapped into our memory goes when nobody can reach it.
 func (m *memory) close() error {
-	err := m.first.Close()
-	m.first = nil
+	err := m.pending.Wait()
+	for _, t := range m.made {
+		err = errors.Join(err, t.Close())
+	}
+	m.made = [table.Tables]*ebpf.Map{}
 	return err
 }
 
-// Next makes the maps of the next generation.
+// Next makes the maps of the next generation. Any change of a map of maps waits until no program runs that ran before, tens of
+// milliseconds; so all of them are made at once, and while the caller fills the tables.
 func (m *memory) Next(lines [table.Tables]int) (out [table.Tables][]table.Line, keep any, err error) {
+	if err := m.close(); err != nil { // Flip's clearing away
+		return out, nil, fmt.Errorf("giving back the tables of the last generation: %w", err)
+	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.next = 1 - m.settings.Generation&1
+	m.mu.Unlock()
 	var regions []*region
+	m.pending = &errgroup.Group{}
 	for i, n := range lines {
 		inner, err := ebpf.NewMap(&ebpf.MapSpec{
 			Name: "table", Type: ebpf.Array, KeySize: 4, ValueSize: 64, MaxEntries: uint32(n), Flags: unix.BPF_F_MMAPABLE | unix.BPF_F_INNER_MAP,
@@ -113,19 +123,13 @@ func (m *memory) Next(lines [table.Tables]int) (out [table.Tables][]table.Line, 
 		if err != nil {
 			return out, nil, fmt.Errorf("making a table of %d lines: %w", n, permitted(err))
 		}
+		m.made[i] = inner
 		r, err := newRegion(inner, n*64)
-		if err == nil {
-			err = m.maps.Tables.Put(m.next*tables+uint32(i), inner)
-		}
-		if i > 0 || err != nil {
-			inner.Close() // the outer map and our memory keep it
-		} else {
-			m.first.Close()
-			m.first = inner
-		}
 		if err != nil {
 			return out, nil, fmt.Errorf("making a table of %d lines: %w", n, err)
 		}
+		at := m.next*tables + uint32(i)
+		m.pending.Go(func() error { return m.maps.Tables.Put(at, inner) })
 		regions = append(regions, r)
 		out[i] = r.lines(n)
 	}
@@ -134,20 +138,28 @@ func (m *memory) Next(lines [table.Tables]int) (out [table.Tables][]table.Line, 
 
 // Flip lets the program read the generation that Next made, and gives the other one's maps back.
 //
-// A packet that began in the other one must find it whole. Any change of a map of maps waits until no program runs that ran before,
-// so one that changes nothing comes first.
+// A packet that began in the other one must find it whole, so a change of the map of maps that changes nothing comes first, for the
+// sake of its wait.
 func (m *memory) Flip(monitored uint64) error {
+	if err := m.pending.Wait(); err != nil {
+		return fmt.Errorf("giving new tables to the kernel: %w", err)
+	}
 	err := m.change(func(s *edgeSettings) { s.Generation, s.MonitoredLists = m.next, monitored })
 	if err != nil {
 		return err
 	}
-	if err := m.maps.Tables.Put(m.next*tables, m.first); err != nil {
+	if err := m.maps.Tables.Put(m.next*tables, m.made[0]); err != nil {
 		return fmt.Errorf("changing over to new tables: %w", err)
 	}
+	other := 1 - m.next
+	m.pending = &errgroup.Group{}
 	for i := range tables {
-		if err := m.maps.Tables.Delete((1-m.next)*tables + i); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("giving back the tables of the last generation: %w", err)
-		}
+		m.pending.Go(func() error {
+			if err := m.maps.Tables.Delete(other*tables + i); !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return err
+			}
+			return nil
+		})
 	}
 	return nil
 }
