@@ -21,8 +21,11 @@ type ListCount struct {
 	Dropped, Monitored uint64
 }
 
-// reasonSlots is the room that the counters have for reasons, REASONS in xdp/verdict.h.
-const reasonSlots = 32
+// The room that the counters have, FAMILIES and REASONS in xdp/verdict.h.
+const (
+	familySlots = 4
+	reasonSlots = 32
+)
 
 // Counts are the filter's counters, those that have ever moved.
 type Counts struct {

@@ -29,17 +29,16 @@ type edgeCount struct {
 }
 
 type edgeCpu struct {
-	_          structs.HostLayout
-	Heat       uint32
-	Wait       uint32
-	Second     uint64
-	Used       uint64
-	Lost       uint64
-	PassedOver uint64
-	Unused     [3]uint64
-	Counts     [512]edgeCount
-	Dropped    [64]edgeCount
-	Monitored  [64]edgeCount
+	_         structs.HostLayout
+	Heat      uint32
+	Wait      uint32
+	Second    uint64
+	Used      uint64
+	Lost      uint64
+	Unused    [4]uint64
+	Counts    [512]edgeCount
+	Dropped   [64]edgeCount
+	Monitored [64]edgeCount
 }
 
 type edgeEvent struct {

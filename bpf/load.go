@@ -227,6 +227,9 @@ func (f *Filter) close() error {
 		errs = append(errs, a.link.Close())
 	}
 	f.links = nil
+	if f.mem != nil {
+		errs = append(errs, f.mem.close())
+	}
 	if f.objs.Edge != nil {
 		errs = append(errs, f.objs.Close())
 		f.objs = edgeObjects{}

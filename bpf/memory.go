@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"brickhouse/bpf/table"
@@ -47,14 +48,20 @@ type memory struct {
 
 	mu       sync.Mutex
 	settings edgeSettings
-	next     uint32 // generation that Next made last
+	next     uint32                  // generation that Next made last
+	made     [table.Tables]*ebpf.Map // its tables
+	pending  *errgroup.Group         // what the kernel is still told about them
+	deep     map[netip.Prefix]table.Meta
 }
 
 const tables = uint32(table.Tables)
 
+// net6Inside marks a prefix in the trie that is longer than /64 (NET6_INSIDE).
+const net6Inside = 1 << 32
+
 // newMemory takes over what is in the maps.
 func newMemory(maps *edgeObjects) (*memory, error) {
-	m := &memory{maps: maps}
+	m := &memory{maps: maps, pending: &errgroup.Group{}}
 	for i, f := range []struct {
 		m     *ebpf.Map
 		lines int
@@ -67,20 +74,48 @@ func newMemory(maps *edgeObjects) (*memory, error) {
 	if err := maps.Config.Lookup(uint32(0), &m.settings); err != nil {
 		return nil, fmt.Errorf("reading the filter's settings: %w", err)
 	}
+	m.deep = map[netip.Prefix]table.Meta{}
+	var key edgeNet6
+	var meta uint64
+	it := maps.Deep6.Iterate()
+	for it.Next(&key, &meta) {
+		m.deep[netip.PrefixFrom(netip.AddrFrom16(unwords(key.Addr)), int(key.Bits))] = table.Meta(meta)
+	}
+	if err := it.Err(); err != nil {
+		return nil, fmt.Errorf("reading the kernel's trie: %w", err)
+	}
 	return m, nil
 }
+
+// Deep returns what the trie held when the filter was loaded.
+func (m *memory) Deep() map[netip.Prefix]table.Meta { return m.deep }
 
 // Fixed returns the presence filters.
 func (m *memory) Fixed() (dir4, dir6, dir6w []table.Line) {
 	return m.fixed[0].lines(table.Dir4Lines), m.fixed[1].lines(table.Dir6Lines), m.fixed[2].lines(table.Dir6wLines)
 }
 
-// Next makes the maps of the next generation.
+// close gives back what Next keeps. What is mapped into our memory goes when nobody can reach it.
+func (m *memory) close() error {
+	err := m.pending.Wait()
+	for _, t := range m.made {
+		err = errors.Join(err, t.Close())
+	}
+	m.made = [table.Tables]*ebpf.Map{}
+	return err
+}
+
+// Next makes the maps of the next generation. Any change of a map of maps waits until no program runs that ran before, tens of
+// milliseconds; so all of them are made at once, and while the caller fills the tables.
 func (m *memory) Next(lines [table.Tables]int) (out [table.Tables][]table.Line, keep any, err error) {
+	if err := m.close(); err != nil { // Flip's clearing away
+		return out, nil, fmt.Errorf("giving back the tables of the last generation: %w", err)
+	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.next = 1 - m.settings.Generation&1
+	m.mu.Unlock()
 	var regions []*region
+	m.pending = &errgroup.Group{}
 	for i, n := range lines {
 		inner, err := ebpf.NewMap(&ebpf.MapSpec{
 			Name: "table", Type: ebpf.Array, KeySize: 4, ValueSize: 64, MaxEntries: uint32(n), Flags: unix.BPF_F_MMAPABLE | unix.BPF_F_INNER_MAP,
@@ -88,14 +123,13 @@ func (m *memory) Next(lines [table.Tables]int) (out [table.Tables][]table.Line, 
 		if err != nil {
 			return out, nil, fmt.Errorf("making a table of %d lines: %w", n, permitted(err))
 		}
+		m.made[i] = inner
 		r, err := newRegion(inner, n*64)
-		if err == nil {
-			err = m.maps.Tables.Put(m.next*tables+uint32(i), inner)
-		}
-		inner.Close() // the outer map and our memory keep it
 		if err != nil {
 			return out, nil, fmt.Errorf("making a table of %d lines: %w", n, err)
 		}
+		at := m.next*tables + uint32(i)
+		m.pending.Go(func() error { return m.maps.Tables.Put(at, inner) })
 		regions = append(regions, r)
 		out[i] = r.lines(n)
 	}
@@ -103,15 +137,29 @@ func (m *memory) Next(lines [table.Tables]int) (out [table.Tables][]table.Line, 
 }
 
 // Flip lets the program read the generation that Next made, and gives the other one's maps back.
-func (m *memory) Flip() error {
-	err := m.change(func(s *edgeSettings) { s.Generation = m.next })
+//
+// A packet that began in the other one must find it whole, so a change of the map of maps that changes nothing comes first, for the
+// sake of its wait.
+func (m *memory) Flip(monitored uint64) error {
+	if err := m.pending.Wait(); err != nil {
+		return fmt.Errorf("giving new tables to the kernel: %w", err)
+	}
+	err := m.change(func(s *edgeSettings) { s.Generation, s.MonitoredLists = m.next, monitored })
 	if err != nil {
 		return err
 	}
+	if err := m.maps.Tables.Put(m.next*tables, m.made[0]); err != nil {
+		return fmt.Errorf("changing over to new tables: %w", err)
+	}
+	other := 1 - m.next
+	m.pending = &errgroup.Group{}
 	for i := range tables {
-		if err := m.maps.Tables.Delete((1-m.next)*tables + i); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("giving back the tables of the last generation: %w", err)
-		}
+		m.pending.Go(func() error {
+			if err := m.maps.Tables.Delete(other*tables + i); !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return err
+			}
+			return nil
+		})
 	}
 	return nil
 }
@@ -141,7 +189,11 @@ func (m *memory) Trie(p netip.Prefix, meta table.Meta) error {
 			err = nil
 		}
 	} else {
-		err = m.maps.Deep6.Put(key, uint32(meta))
+		value := uint64(meta)
+		if p.Bits() > 64 {
+			value |= net6Inside
+		}
+		err = m.maps.Deep6.Put(key, value)
 	}
 	if err != nil {
 		return fmt.Errorf("entry of %s in the kernel: %w", p, err)
@@ -157,11 +209,6 @@ func (m *memory) Short(has bool) error {
 			s.Short6 = 1
 		}
 	})
-}
-
-// Monitor says which lists drop nothing.
-func (m *memory) Monitor(lists uint64) error {
-	return m.change(func(s *edgeSettings) { s.MonitoredLists = lists })
 }
 
 // bans reads the bans of hosts and sites off the generation in force.
@@ -252,9 +299,9 @@ func (f *Filter) SetPorts(p Ports) {
 func (f *Filter) OpenPort(port uint16, open bool) {
 	w := &f.ports.words(65536)[port]
 	if open {
-		atomic.StoreUint64(w, *w|portOpen)
+		atomic.OrUint64(w, portOpen)
 	} else {
-		atomic.StoreUint64(w, *w&^portOpen)
+		atomic.AndUint64(w, ^uint64(portOpen))
 	}
 }
 

@@ -48,10 +48,12 @@ const (
 
 // Settings may be changed while the filter runs.
 type Settings struct {
-	Monitored   map[Reason]bool // count what would be dropped for these reasons, drop nothing
-	Samples     int             // most events per second and CPU
-	Interval    int             // one packet in so many is sampled, dropped or not; 0: none
-	Full        bool            // events of dropped packets carry up to 1536 bytes instead of 128
+	// Monitored are reasons for which nothing is dropped, only counted. Headers that do not let the source be known are dropped all
+	// the same: a ban would have no hold on them.
+	Monitored   map[Reason]bool
+	Samples     int  // most events per second and CPU
+	Interval    int  // one packet in so many is sampled, dropped or not; 0: none
+	Full        bool // events of dropped packets carry up to 1536 bytes instead of 128
 	Fragments   Fragments
 	Source      Rate // SIP datagrams of one stranger
 	Known       Rate // SIP datagrams of a source behind which a good registration lives

@@ -53,7 +53,7 @@ const (
 	ActionPass    Action = iota // nothing was against it
 	ActionDrop                  // dropped
 	ActionMonitor               // would be dropped, but passed: monitor mode
-	ActionAllow                 // banned, but passed: allow list
+	ActionAllow                 // its source is on the never-ban list; nothing more was asked
 	actions                     // how many there are
 )
 

@@ -144,7 +144,8 @@ func (b *buckets) findIn(line int, s slot) (int, Meta, bool, bool) {
 		return 0, 0, false, false
 	}
 	for i := range 4 {
-		if got, m, inside, _ := b.read(line, i); got == s {
+		// Two words can't be read at once, so the key is read again: it is still the value's, unless the place was given away meanwhile.
+		if got, m, inside, _ := b.read(line, i); got == s && atomic.LoadUint64(&b.lines[line][2*i]) == s.key {
 			return i, m, inside, true
 		}
 	}

@@ -53,6 +53,8 @@ func (s *Set) sizes() (n4, n6 int) {
 // shortest6 is the shortest IPv6 prefix that stands as entries of its /32s. Shorter ones, and those of /65 to /127, stand in a trie.
 const shortest6 = 20
 
+func six(p netip.Prefix) bool { return p.Addr().Is6() }
+
 func inTrie(bits int) bool { return bits < shortest6 || bits > 64 && bits < 128 }
 
 // hasNets4 reports whether there are IPv4 networks of /24 and shorter.
@@ -330,7 +332,7 @@ func (b *builder) trie(p netip.Prefix) error {
 		return nil
 	}
 	next := map[netip.Prefix]Meta{}
-	for q, m := range *b.s.deep.Load() {
+	for q, m := range *b.g.deep.Load() {
 		if p.Overlaps(q) && p.Bits() < q.Bits() {
 			m = b.s.bestInTrie(q)
 		}
@@ -340,10 +342,10 @@ func (b *builder) trie(p netip.Prefix) error {
 	if b.s.claimed(p) {
 		next[p] = b.s.bestInTrie(p)
 	}
-	if len(next) > MaxDeep {
-		return ErrDeep
+	if err := b.s.addDeep(b.g, next); err != nil {
+		return err
 	}
-	return b.s.changeDeep(next)
+	return b.s.dropDeep(b.g)
 }
 
 func (s *Set) bestInTrie(p netip.Prefix) Meta {

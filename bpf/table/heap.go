@@ -19,7 +19,7 @@ func (Heap) Next(lines [Tables]int) (tables [Tables][]Line, keep any, err error)
 }
 
 // Flip does nothing: Set holds the tables itself.
-func (Heap) Flip() error { return nil }
+func (Heap) Flip(uint64) error { return nil }
 
 // Trie does nothing: Set looks into its own copy.
 func (Heap) Trie(netip.Prefix, Meta) error { return nil }
@@ -27,5 +27,5 @@ func (Heap) Trie(netip.Prefix, Meta) error { return nil }
 // Short does nothing.
 func (Heap) Short(bool) error { return nil }
 
-// Monitor does nothing: Set knows it itself.
-func (Heap) Monitor(uint64) error { return nil }
+// Deep returns an empty map.
+func (Heap) Deep() map[netip.Prefix]Meta { return map[netip.Prefix]Meta{} }

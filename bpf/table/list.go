@@ -20,6 +20,7 @@ type compact struct {
 	hosts []uint32 // IPv4 hosts in host byte order
 	nets  []net4
 	six   []netip.Prefix
+	deep  int // how many of them stand in the trie
 }
 
 // newCompact takes prefixes in any order; they must be valid and masked.
@@ -56,6 +57,11 @@ func newCompact(ps []netip.Prefix) *compact {
 		return a.Bits() - b.Bits()
 	})
 	c.six = outermost(c.six, func(a, b netip.Prefix) bool { return a.Contains(b.Addr()) })
+	for _, p := range c.six {
+		if inTrie(p.Bits()) {
+			c.deep++
+		}
+	}
 	return c
 }
 
@@ -164,6 +170,17 @@ func (c *claims) delete(p netip.Prefix) bool {
 	delete(c.m, p)
 	delete(c.nets4, p)
 	return true
+}
+
+// deep is how many of them stand in the trie.
+func (c *claims) deep() int {
+	n := 0
+	for bits, k := range c.lengths[1] {
+		if inTrie(bits) {
+			n += k
+		}
+	}
+	return n
 }
 
 // covering tells the claims of the lengths from to to that cover all of p.

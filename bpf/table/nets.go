@@ -19,7 +19,8 @@ const (
 
 const maxRules = 1 << 16
 
-// ErrRules tells that there are more different ends and lists among networks than the table can tell apart.
+// ErrRules tells that there are more different ends and lists among networks than the table can tell apart. No caller sees it: Rebuild
+// then rounds the ends up.
 var ErrRules = errors.New("too many different network rules")
 
 // nets4 is DIR-24: for each IPv4 /24 the number of a rule, and for each rule its value.
@@ -27,16 +28,24 @@ type nets4 struct {
 	nets, rules []Line
 	numbers     map[Meta]uint16
 	next        uint32
+	coarse      int // ends are rounded up to 2^coarse ticks, so that there are fewer rules
 }
 
-func newNets4(nets, rules []Line) *nets4 {
-	return &nets4{nets: nets, rules: rules, numbers: map[Meta]uint16{}, next: 1}
+// maxCoarse leaves 16 different ends.
+const maxCoarse = 22
+
+func newNets4(nets, rules []Line, coarse int) *nets4 {
+	return &nets4{nets: nets, rules: rules, coarse: coarse, numbers: map[Meta]uint16{}, next: 1}
 }
 
 // rule returns the number of a value, 0 for none.
 func (n *nets4) rule(m Meta) (uint16, error) {
 	if m == 0 {
 		return 0, nil
+	}
+	if u := m.Until(); n.coarse > 0 && u != Forever {
+		u = min((u+1<<n.coarse-1)>>n.coarse<<n.coarse, Forever-1)
+		m = NewMeta(m.List(), u)
 	}
 	if r, ok := n.numbers[m]; ok {
 		return r, nil

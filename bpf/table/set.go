@@ -24,14 +24,14 @@ type Memory interface {
 	Fixed() (dir4, dir6, dir6w []Line)
 	// Next returns zeroed memory for the tables of the next generation. keep is held as long as anybody may read there.
 	Next(lines [Tables]int) (tables [Tables][]Line, keep any, err error)
-	// Flip lets readers see what Next returned last.
-	Flip() error
+	// Flip lets readers see what Next returned last, with these lists, a bit each, in monitor mode.
+	Flip(monitored uint64) error
+	// Deep returns the entries that the trie begins with.
+	Deep() map[netip.Prefix]Meta
 	// Trie changes the entry of an IPv6 prefix that is shorter than /20 or longer than /64; m 0 removes it.
 	Trie(p netip.Prefix, m Meta) error
 	// Short says whether there are such shorter than /20, to look for at all.
 	Short(bool) error
-	// Monitor says which lists, a bit each, drop nothing.
-	Monitor(lists uint64) error
 }
 
 // MaxDeep is how many IPv6 prefixes of /65 to /127 and of less than /20 there can be.
@@ -47,6 +47,9 @@ var (
 type generation struct {
 	hosts4, hosts6 *buckets
 	nets           *nets4
+	monitored      uint64
+	deep           atomic.Pointer[map[netip.Prefix]Meta] // what is in the trie; never changed once it is stored
+	short          atomic.Bool                           // there are IPv6 prefixes in it that are shorter than shortest6
 	keep           any
 }
 
@@ -56,9 +59,6 @@ type Set struct {
 	mem               Memory
 	dir4, dir6, dir6w *filter
 	gen               atomic.Pointer[generation]
-	deep              atomic.Pointer[map[netip.Prefix]Meta] // what stands in the trie; never changed once it is stored
-	short             atomic.Bool                           // there are IPv6 prefixes in it that are shorter than shortest6
-	watched           atomic.Uint64                         // monitored, for readers
 
 	monitored uint64
 	allow     *claims
@@ -66,15 +66,16 @@ type Set struct {
 	limited   *claims
 	known     *claims
 	lists     [Lists]*compact
-	inside    map[netip.Prefix]int // how many claims longer than /64 there are in an IPv6 /64
-	garbage   int                  // entries removed since the last Rebuild, whose presence bits may be stale
+	trie      map[netip.Prefix]Meta // what stands in the memory's trie
+	inside    map[netip.Prefix]int  // how many claims longer than /64 there are in an IPv6 /64
+	garbage   int                   // entries removed since the last Rebuild, whose presence bits may be stale
 }
 
 // New makes an empty set.
 func New(mem Memory) *Set {
 	s := &Set{mem: mem, allow: newClaims(), bans: newClaims(), limited: newClaims(), known: newClaims(), inside: map[netip.Prefix]int{}}
 	s.takeFixed()
-	s.deep.Store(&map[netip.Prefix]Meta{})
+	s.trie = mem.Deep()
 	return s
 }
 
@@ -88,7 +89,7 @@ func check(p netip.Prefix) error {
 		(p.Addr().IsUnspecified() && p.Addr().Is4()) {
 		return fmt.Errorf("%w: %s", ErrPrefix, p)
 	}
-	if p.Addr().Is6() && p.Bits() >= 32 && highOf(p.Addr()) == 0 { // the program does not look there: ::/64 is no site
+	if p.Addr().Is6() && p.Bits() >= shortest6 && highOf(p.Addr()) == 0 { // the program does not look there: ::/64 is no site
 		return fmt.Errorf("%w: %s", ErrPrefix, p)
 	}
 	return nil
@@ -129,9 +130,10 @@ func (s *Set) claim(c *claims, p netip.Prefix, m Meta) error {
 		return nil
 	}
 	if _, there := c.m[p]; !there {
-		if err := s.countInside(p, 1); err != nil {
-			return err
+		if six(p) && inTrie(p.Bits()) && s.deepClaims() >= MaxDeep {
+			return ErrDeep
 		}
+		s.countInside(p, 1)
 	}
 	c.set(p, m)
 	return s.update(p)
@@ -141,32 +143,40 @@ func (s *Set) drop(c *claims, p netip.Prefix) error {
 	if !c.delete(p) {
 		return nil
 	}
-	if err := s.countInside(p, -1); err != nil {
-		return err
-	}
+	s.countInside(p, -1)
 	return s.update(p)
 }
 
 // countInside keeps count of the claims longer than /64 in each /64.
-func (s *Set) countInside(p netip.Prefix, n int) error {
+func (s *Set) countInside(p netip.Prefix, n int) {
 	if p.Addr().Is4() || p.Bits() <= 64 {
-		return nil
-	}
-	if n > 0 && len(s.inside) >= MaxDeep {
-		return ErrDeep
+		return
 	}
 	site, _ := p.Addr().Prefix(64)
 	if s.inside[site] += n; s.inside[site] <= 0 {
 		delete(s.inside, site)
 	}
-	return nil
+}
+
+// deepClaims is how many claims of prefixes there are that stand in the trie.
+func (s *Set) deepClaims() int {
+	n := 0
+	for _, c := range s.all() {
+		n += c.deep()
+	}
+	for _, l := range s.lists {
+		if l != nil {
+			n += l.deep
+		}
+	}
+	return n
 }
 
 // SetAllow makes the never-ban list exactly ps, with all tables, in one step.
 func (s *Set) SetAllow(ps []netip.Prefix) error {
 	next := newClaims()
 	for _, p := range ps {
-		if p.Addr().Is6() && highOf(p.Addr()) == 0 && p.Bits() >= 64 {
+		if p.Addr().Is6() && !p.Addr().Is4In6() && highOf(p.Addr()) == 0 && p.Bits() >= 64 {
 			continue // the loopback address and its like: nothing is looked up there, so it passes
 		}
 		if err := check(p); err != nil {
@@ -174,14 +184,15 @@ func (s *Set) SetAllow(ps []netip.Prefix) error {
 		}
 		next.set(p, NewMeta(Allow, Forever))
 	}
+	if n := next.deep(); n > 0 && s.deepClaims()-s.allow.deep()+n > MaxDeep {
+		return ErrDeep
+	}
 	for p := range s.allow.m {
-		_ = s.countInside(p, -1)
+		s.countInside(p, -1)
 	}
 	s.allow = next
 	for p := range next.m {
-		if err := s.countInside(p, 1); err != nil {
-			return err
-		}
+		s.countInside(p, 1)
 	}
 	return s.rebuilt()
 }
@@ -196,19 +207,21 @@ func (s *Set) SetList(l List, ps []netip.Prefix) error {
 			return err
 		}
 	}
-	if old := s.lists[l]; old != nil {
+	old, next := s.lists[l], newCompact(ps)
+	if s.lists[l] = nil; next.deep > 0 && s.deepClaims()+next.deep > MaxDeep {
+		s.lists[l] = old
+		return ErrDeep
+	}
+	if old != nil {
 		for _, p := range old.six {
-			_ = s.countInside(p, -1)
+			s.countInside(p, -1)
 		}
 	}
-	s.lists[l] = nil
-	if len(ps) > 0 {
-		s.lists[l] = newCompact(ps)
-		for _, p := range s.lists[l].six {
-			if err := s.countInside(p, 1); err != nil {
-				return err
-			}
-		}
+	if next.len() > 0 {
+		s.lists[l] = next
+	}
+	for _, p := range next.six {
+		s.countInside(p, 1)
 	}
 	return s.rebuilt()
 }
@@ -234,11 +247,7 @@ func (s *Set) SetMonitored(lists uint64) error {
 	if lists == s.monitored {
 		return nil
 	}
-	if err := s.mem.Monitor(lists); err != nil {
-		return err
-	}
 	s.monitored = lists
-	s.watched.Store(lists)
 	return s.rebuilt()
 }
 
@@ -263,19 +272,19 @@ func (s *Set) Len() (hosts4, hosts6, bytes int) {
 func (s *Set) MoveTo(mem Memory) error {
 	s.mem = mem
 	s.takeFixed()
-	s.deep.Store(&map[netip.Prefix]Meta{})
-	s.short.Store(false)
-	if err := mem.Monitor(s.monitored); err != nil {
-		return err
-	}
+	s.trie = mem.Deep()
 	return s.Rebuild()
 }
 
 // Rebuild makes all tables anew from what is claimed and changes over to them in one step.
 func (s *Set) Rebuild() error {
-	spare := 100
+	spare, coarse := 100, 0
 	for {
-		ok, err := s.rebuild(spare)
+		ok, err := s.rebuild(spare, coarse)
+		if errors.Is(err, ErrRules) && coarse < maxCoarse {
+			coarse += 2 // networks' ends are told apart less finely
+			continue
+		}
 		if ok || err != nil {
 			return err
 		}
@@ -286,7 +295,7 @@ func (s *Set) Rebuild() error {
 	}
 }
 
-func (s *Set) rebuild(spare int) (ok bool, err error) {
+func (s *Set) rebuild(spare, coarse int) (ok bool, err error) {
 	n4, n6 := s.sizes()
 	lines := [Tables]int{linesFor(n4*spare/100, false), linesFor(n6*spare/100, true), 1, 1}
 	if s.hasNets4() {
@@ -299,8 +308,8 @@ func (s *Set) rebuild(spare int) (ok bool, err error) {
 	b := &builder{s: s, g: &generation{
 		hosts4: newBuckets(tables[Hosts4], false, rand.Uint64()|1),
 		hosts6: newBuckets(tables[Hosts6], true, rand.Uint64()|1),
-		nets:   newNets4(tables[Nets4], tables[Rules4]),
-		keep:   keep,
+		nets:   newNets4(tables[Nets4], tables[Rules4], coarse),
+		keep:   keep, monitored: s.monitored,
 	}, dir4: blankFilter(make([]Line, Dir4Lines)), dir6: blankFilter(make([]Line, Dir6Lines)), dir6w: blankFilter(make([]Line, Dir6wLines))}
 	if err := b.fill(); err != nil {
 		if errors.Is(err, errNoRoom) {
@@ -308,17 +317,20 @@ func (s *Set) rebuild(spare int) (ok bool, err error) {
 		}
 		return false, err
 	}
-	if err := s.changeDeep(b.deep); err != nil {
+	if err := s.addDeep(b.g, b.deep); err != nil {
 		return false, err
 	}
 	// What is new must be present before it is in force; what is gone stays present until then.
 	s.dir4.include(b.dir4)
 	s.dir6.include(b.dir6)
 	s.dir6w.include(b.dir6w)
-	if err := s.mem.Flip(); err != nil {
+	if err := s.mem.Flip(s.monitored); err != nil {
 		return false, err
 	}
 	s.gen.Store(b.g)
+	if err := s.dropDeep(b.g); err != nil {
+		return false, err
+	}
 	s.dir4.become(b.dir4)
 	s.dir6.become(b.dir6)
 	s.dir6w.become(b.dir6w)
@@ -326,32 +338,42 @@ func (s *Set) rebuild(spare int) (ok bool, err error) {
 	return true, nil
 }
 
-// changeDeep makes the trie equal to next, new entries first.
-func (s *Set) changeDeep(next map[netip.Prefix]Meta) error {
-	old, short := *s.deep.Load(), false
+// addDeep puts all of next into the trie, for g. What is no longer wanted stays until dropDeep.
+func (s *Set) addDeep(g *generation, next map[netip.Prefix]Meta) error {
+	short := false
 	for p, m := range next {
 		short = short || p.Bits() < shortest6
-		if old[p] != m {
-			if err := s.mem.Trie(p, m); err != nil {
-				return err
-			}
+		if s.trie[p] == m {
+			continue
 		}
+		if err := s.mem.Trie(p, m); err != nil {
+			return err
+		}
+		s.trie[p] = m
 	}
-	if short != s.short.Load() {
-		if err := s.mem.Short(short); err != nil {
+	if short {
+		if err := s.mem.Short(true); err != nil {
 			return err
 		}
 	}
-	s.deep.Store(&next)
-	s.short.Store(short)
-	for p := range old {
-		if _, ok := next[p]; !ok {
-			if err := s.mem.Trie(p, 0); err != nil {
-				return err
-			}
-		}
-	}
+	g.deep.Store(&next)
+	g.short.Store(short)
 	return nil
+}
+
+// dropDeep takes out of the trie what g, which is in force, does not want.
+func (s *Set) dropDeep(g *generation) error {
+	next := *g.deep.Load()
+	for p := range s.trie {
+		if _, ok := next[p]; ok {
+			continue
+		}
+		if err := s.mem.Trie(p, 0); err != nil {
+			return err
+		}
+		delete(s.trie, p)
+	}
+	return s.mem.Short(g.short.Load())
 }
 
 // Found is what the tables say about a source.
@@ -370,9 +392,12 @@ func (f *Found) apply(m Meta, network bool, now Tick, monitored uint64) bool {
 	}
 	l := m.List()
 	switch {
-	case l < FirstBan:
+	case l == Allow:
 		f.Class = l
-		return l == Allow
+		return true
+	case l < FirstBan:
+		f.Class = max(f.Class, l) // a limit wins over a good registration
+		return false
 	case monitored>>l&1 == 1:
 		if f.Noted == 0 {
 			f.Noted, f.NotedIn = m, network
@@ -390,7 +415,7 @@ func (s *Set) Lookup(a netip.Addr, now Tick) (f Found) {
 		return f
 	}
 	defer runtime.KeepAlive(g)
-	if a.Is4() {
+	if a = a.Unmap(); a.Is4() {
 		s.lookup4(g, addr4(a), now, &f)
 	} else if a.Is6() {
 		s.lookup6(g, a, now, &f)
@@ -403,7 +428,7 @@ func (s *Set) lookup4(g *generation, a uint32, now Tick, f *Found) {
 	if a == 0 || here == 0 {
 		return
 	}
-	monitored := s.watched.Load()
+	monitored := g.monitored
 	if here&dirHosts != 0 {
 		if m, _ := g.hosts4.get(key4(a)); f.apply(m, false, now, monitored) {
 			return
@@ -419,7 +444,7 @@ func (s *Set) lookup6(g *generation, a netip.Addr, now Tick, f *Found) {
 	if high == 0 {
 		return
 	}
-	monitored := s.watched.Load()
+	monitored := g.monitored
 	inside, wide := s.dir6.present6(at48(high)), s.dir6w.present6(at32(high))
 	if inside {
 		m, more := g.hosts6.get(slot{high, tagSite})
@@ -436,8 +461,8 @@ func (s *Set) lookup6(g *generation, a netip.Addr, now Tick, f *Found) {
 			return
 		}
 	}
-	if s.short.Load() {
-		f.apply(s.inTrie(a), true, now, monitored)
+	if g.short.Load() {
+		f.apply(g.inTrie(a, 0), true, now, monitored)
 	}
 }
 
@@ -445,13 +470,13 @@ func (s *Set) lookupInside(g *generation, a netip.Addr, now Tick, monitored uint
 	if m, _ := g.hosts6.get(hostSlot(g.hosts6.lines[0][headSeed], a)); f.apply(m, false, now, monitored) {
 		return true
 	}
-	return f.apply(s.inTrie(a), true, now, monitored)
+	return f.apply(g.inTrie(a, 64), true, now, monitored)
 }
 
-// inTrie is the entry of the longest prefix in the trie that covers a.
-func (s *Set) inTrie(a netip.Addr) Meta {
-	deep := *s.deep.Load()
-	for bits := 127; bits > 0 && len(deep) > 0; bits-- {
+// inTrie is the entry of the longest prefix in the trie that covers a and is longer than that.
+func (g *generation) inTrie(a netip.Addr, than int) Meta {
+	deep := *g.deep.Load()
+	for bits := 127; bits > than && len(deep) > 0; bits-- {
 		if bits == 64 {
 			bits = shortest6 - 1
 		}

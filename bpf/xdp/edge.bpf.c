@@ -45,6 +45,7 @@ int edge(struct xdp_md *ctx)
 
 	if (!s || !c)
 		return XDP_PASS; /* never: both have one entry */
+	p.tables = (READ_ONCE(s->generation) & 1) * TABLES;
 	judge(s, c, (void *)(long)ctx->data, (void *)(long)ctx->data_end, &p);
 	return finish(ctx, s, c, &p);
 }

@@ -15,6 +15,9 @@ typedef __u32 __be32;
 #define __always_inline inline __attribute__((always_inline))
 #define __noinline __attribute__((noinline))
 
+/* What another CPU may be writing is read once, and in the order it stands there. */
+#define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
+
 /* The program is compiled for little-endian machines only (bpfel). */
 #define bpf_htons(x) ((__be16)__builtin_bswap16(x))
 #define bpf_ntohs(x) ((__u16)__builtin_bswap16(x))

@@ -96,7 +96,9 @@ struct {
 
 /* IPv6 entries of /65 to /127, asked only where the /64's entry says that there are some, and of less than /20, asked only if
  * settings.short6 says so: both are rare. */
-#define MAX_DEEP6 65536
+#define MAX_DEEP6 131072 /* old and new ones stand side by side while they are replaced */
+
+#define NET6_INSIDE (1ull << 32) /* it is longer than /64 */
 
 struct net6 {
 	__u32 bits;
@@ -108,7 +110,7 @@ struct {
 	__uint(max_entries, MAX_DEEP6);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct net6);
-	__type(value, __u32); /* meta */
+	__type(value, __u64); /* meta; NET6_INSIDE */
 	PINNED;
 } deep6 SEC(".maps");
 
@@ -197,8 +199,7 @@ struct cpu {
 	__u64 second;  /* begin of the second that samples are counted in, CLOCK_MONOTONIC in ns */
 	__u64 used;    /* samples in it */
 	__u64 lost;    /* samples that found no room */
-	__u64 passed_over; /* drops that were no samples, since there were enough */
-	__u64 unused[3];
+	__u64 unused[4];
 	struct count counts[FAMILIES * REASONS * ACTIONS]; /* (family * REASONS + reason) * ACTIONS + action */
 	struct count dropped[LISTS];   /* by list */
 	struct count monitored[LISTS]; /* by list */

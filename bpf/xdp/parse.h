@@ -17,7 +17,18 @@ struct packet {
 	__u32 noted;       /* what would have dropped it but for monitor mode */
 	__u32 noted_list;
 	__u32 source[4];   /* IPv4: the first word */
+	__u32 tables;      /* index of the first table of the generation that holds for this packet */
+	__u32 unused;
+	__u64 now;         /* CLOCK_MONOTONIC in ns; 0: not asked yet */
 };
+
+/* The clock, which costs more than it looks: once a packet at most. */
+static __always_inline __u64 now_of(struct packet *p)
+{
+	if (!p->now)
+		p->now = bpf_ktime_get_coarse_ns();
+	return p->now;
+}
 
 /* Exactly the tags that the kernel itself looks behind (eth_type_vlan); any other EtherType can't reach its IP stack. */
 static __always_inline int is_tag(__be16 proto)

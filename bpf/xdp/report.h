@@ -28,6 +28,12 @@ static __always_inline __u32 at_most(__u64 n, __u32 most)
 	return n & 2047;
 }
 
+/* Whether this CPU has samples left for drops beside those that one in an interval is, which get the other half; or a new second. */
+static __always_inline int may_sample(const struct cpu *c, __u32 samples, struct packet *p)
+{
+	return c->used < (samples + 1) >> 1 || (samples && now_of(p) - c->second >= SECOND);
+}
+
 /* Takes one of this CPU's samples; 0 if this second's are used up. */
 static __always_inline int take_sample(struct cpu *c, __u32 samples, __u64 now)
 {
@@ -108,8 +114,7 @@ static __always_inline int finish(struct xdp_md *ctx, const struct settings *s, 
 			c->wait = 1 + (__u32)((__u64)bpf_get_prandom_u32() * (2 * weight - 1) >> 32);
 		}
 	}
-	/* Drops beside the samples get half of them at most; when they have had it, one in 256 asks whether the second is over. */
-	if (weight || (p->why && (c->used < s->samples >> 1 || !(++c->passed_over & 255))))
+	if (weight || (p->why && may_sample(c, s->samples, p)))
 		sample(ctx, p, action, weight);
 	return action == ACTION_DROP ? XDP_DROP : XDP_PASS;
 }

@@ -57,7 +57,7 @@ static __always_inline int check_rate(const struct settings *s, struct packet *p
 	if (!r->gap)
 		return 0;
 	tat = cell_of(s, p, what);
-	if (!tat || take(tat, r, bpf_ktime_get_coarse_ns()))
+	if (!tat || take(tat, r, now_of(p)))
 		return 0;
 	return against(s, p, what == CELL_CONNECTION ? REASON_CONNECTION_RATE : REASON_SOURCE_RATE, 0);
 }
@@ -71,7 +71,7 @@ static __always_inline int check_strangers(const struct settings *s, struct pack
 	if (p->class == LIST_KNOWN || !s->all.gap)
 		return 0;
 	tat = bpf_map_lookup_elem(&strangers, &zero);
-	if (!tat || take(tat, &s->all, bpf_ktime_get_coarse_ns()))
+	if (!tat || take(tat, &s->all, now_of(p)))
 		return 0;
 	return against(s, p, REASON_STRANGERS_RATE, 0);
 }
@@ -112,13 +112,13 @@ static __always_inline int is_request(__u64 w, __u8 ninth)
 	return !space || letters(w) & space << 8;
 }
 
-/* Whether a datagram begins like SIP, or like what phones send to keep a NAT open (RFC 5626 §3.5: CRLF, STUN; some send zeros). */
-static __always_inline int like_sip(const __u8 *at, const void *end)
+/* Whether a datagram of that length begins like SIP (what follows it in the frame is padding), or like what phones send to keep a NAT open (RFC 5626 §3.5: CRLF, STUN; some send zeros). */
+static __always_inline int like_sip(const __u8 *at, const void *end, __u32 length)
 {
 	__u64 w;
 
-	if ((void *)at + 9 > end) {
-		if ((void *)at + 1 > end)
+	if ((void *)at + 9 > end || length < 9) {
+		if ((void *)at + 1 > end || !length)
 			return 1;
 		return *at == '\r' || *at == 0;
 	}
@@ -151,7 +151,7 @@ static __always_inline int check_udp(const struct settings *s, struct udp *u, vo
 		return against(s, p, REASON_PORT_CLOSED, 0);
 	if (!(what & PORT_SIP_UDP))
 		return 0;
-	if (!like_sip((__u8 *)(u + 1), end) && against(s, p, REASON_NOT_SIP, 0))
+	if (!like_sip((__u8 *)(u + 1), end, bpf_ntohs(u->length) - sizeof(*u)) && against(s, p, REASON_NOT_SIP, 0))
 		return 1;
 	return check_rate(s, p, CELL_DATAGRAM) || check_strangers(s, p);
 }

@@ -15,20 +15,22 @@ static __always_inline struct line *line_of(void *table, __u32 i)
 	return bpf_map_lookup_elem(table, &i);
 }
 
-static __always_inline void *table_of(const struct settings *s, __u32 table)
+/* All of a packet's look-ups are in one generation, whichever is in force when it comes. User space gives the other one back only
+ * when no packet that began in it is left. */
+static __always_inline void *table_of(const struct packet *p, __u32 table)
 {
-	__u32 i = (s->generation & 1) * TABLES + table;
+	__u32 i = p->tables + table;
 
 	return bpf_map_lookup_elem(&tables, &i);
 }
 
 /* Expiry is a comparison, so bans end by themselves, exact to a tick, also while no program runs. CLOCK_MONOTONIC stands still
  * while the machine sleeps, so a ban can only get longer by that, never shorter. */
-static __always_inline int in_force(__u32 meta)
+static __always_inline int in_force(struct packet *p, __u32 meta)
 {
 	__u32 until = meta >> LIST_BITS;
 
-	return until == FOREVER || until > bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
+	return until == FOREVER || until > now_of(p) >> TICK_SHIFT;
 }
 
 /* Notes what speaks against a packet; 1 if that decides, 0 if monitor mode only wants it counted. */
@@ -51,11 +53,16 @@ static __always_inline int apply(const struct settings *s, struct packet *p, __u
 {
 	__u32 list = meta & LIST_MASK;
 
-	if (!list || !in_force(meta))
+	if (!list || !in_force(p, meta))
 		return 0;
-	if (list <= LIST_LIMITED) {
+	if (list == LIST_ALLOW) {
 		p->class = list;
-		return list == LIST_ALLOW;
+		return 1;
+	}
+	if (list <= LIST_LIMITED) {
+		if (list > p->class) /* a limit wins over a good registration */
+			p->class = list;
+		return 0;
 	}
 	return against(s, p, why, list);
 }
@@ -71,16 +78,19 @@ static __always_inline __u32 meta4(const struct line *b, __u32 addr)
 	__u32 meta = 0;
 
 #pragma unroll
-	for (int i = 0; i < 8; i++)
-		if ((__u32)b->word[i] == addr)
-			meta = b->word[i] >> 32;
+	for (int i = 0; i < 8; i++) {
+		__u64 w = READ_ONCE(b->word[i]);
+
+		if ((__u32)w == addr)
+			meta = w >> 32;
+	}
 	return meta;
 }
 
 /* Entries stand in one of two buckets, in the first unless that is full. A bucket whose last word was never used never was full. */
-static __always_inline __u32 find4(const struct settings *s, __u32 addr)
+static __always_inline __u32 find4(const struct packet *p, __u32 addr)
 {
-	void *table = table_of(s, TABLE_HOSTS4);
+	void *table = table_of(p, TABLE_HOSTS4);
 	struct line *b;
 	struct head *h;
 	__u32 meta;
@@ -96,7 +106,7 @@ static __always_inline __u32 find4(const struct settings *s, __u32 addr)
 	if (!b)
 		return 0;
 	meta = meta4(b, addr);
-	if (meta || !b->word[7])
+	if (meta || !READ_ONCE(b->word[7]))
 		return meta;
 	x = (x ^ x >> 32) * 0xbf58476d1ce4e5b9ull;
 	b = line_of(table, 1 + spread(x >> 32, h->buckets));
@@ -104,9 +114,9 @@ static __always_inline __u32 find4(const struct settings *s, __u32 addr)
 }
 
 /* What DIR-24 says about a /24; addr in host byte order. */
-static __always_inline __u32 net4(const struct settings *s, __u32 addr)
+static __always_inline __u32 net4(const struct packet *p, __u32 addr)
 {
-	void *table = table_of(s, TABLE_NETS4);
+	void *table = table_of(p, TABLE_NETS4);
 	struct line *l;
 	__u32 rule;
 
@@ -118,7 +128,7 @@ static __always_inline __u32 net4(const struct settings *s, __u32 addr)
 	rule = ((__u16 *)l)[addr >> 8 & 31];
 	if (!rule)
 		return 0;
-	table = table_of(s, TABLE_RULES4);
+	table = table_of(p, TABLE_RULES4);
 	if (!table)
 		return 0;
 	l = line_of(table, rule >> 4);
@@ -154,18 +164,18 @@ static __always_inline int check_ipv4(const struct settings *s, struct cpu *c, s
 	__u32 addr = bpf_htonl(ip->source), here;
 	int hot = c->heat > HOT;
 
-	if (martian4(ip))
-		return against(s, p, REASON_MARTIAN_SOURCE, 0);
+	if (martian4(ip) && against(s, p, REASON_MARTIAN_SOURCE, 0))
+		return 1;
 	if (addr == 0)
 		return 0; /* nobody's address: can't be banned */
-	if (hot && apply(s, p, find4(s, ip->source), REASON_HOST_BANNED))
+	if (hot && apply(s, p, find4(p, ip->source), REASON_HOST_BANNED))
 		goto decided;
 	here = present4(addr);
-	if (!hot && here & DIR_HOSTS && apply(s, p, find4(s, ip->source), REASON_HOST_BANNED))
+	if (!hot && here & DIR_HOSTS && apply(s, p, find4(p, ip->source), REASON_HOST_BANNED))
 		goto decided;
 	if (c->heat)
 		c->heat--;
-	return here & DIR_NETS ? apply(s, p, net4(s, addr), REASON_NETWORK_BANNED) : 0;
+	return here & DIR_NETS ? apply(s, p, net4(p, addr), REASON_NETWORK_BANNED) : 0;
 decided:
 	if (p->class != LIST_ALLOW && c->heat < HOTTEST - 3)
 		c->heat += 4;
@@ -178,14 +188,21 @@ decided:
 #define TAG_INSIDE 256 /* a /64: there are longer entries inside */
 #define CHECK_SHIFT 9
 
+/* Two words can't be read at once, so the key is read again: it is still the value's, unless the place was given away meanwhile. */
 static __always_inline __u64 meta6(const struct line *b, __u64 key, __u32 tag)
 {
 	__u64 got = 0;
 
 #pragma unroll
-	for (int i = 0; i < 8; i += 2)
-		if (b->word[i] == key && (b->word[i + 1] >> 32 & ~TAG_INSIDE) == tag)
-			got = b->word[i + 1];
+	for (int i = 0; i < 8; i += 2) {
+		__u64 v;
+
+		if (READ_ONCE(b->word[i]) != key)
+			continue;
+		v = READ_ONCE(b->word[i + 1]);
+		if ((v >> 32 & ~TAG_INSIDE) == tag && READ_ONCE(b->word[i]) == key)
+			got = v;
+	}
 	return got;
 }
 
@@ -201,7 +218,7 @@ static __always_inline __u64 find6(void *table, const struct head *h, __u64 key,
 	if (!b)
 		return 0;
 	got = meta6(b, key, tag);
-	if (got || !(b->word[6] | b->word[7]))
+	if (got || !(READ_ONCE(b->word[6]) | READ_ONCE(b->word[7])))
 		return got;
 	b = line_of(table, 1 + spread(x, h->buckets));
 	return b ? meta6(b, key, tag) : 0;
@@ -256,14 +273,17 @@ static __always_inline int present6(void *dir, __u64 prefix, __u32 lines)
 	return l ? l->word[h >> 32 & 7] >> (h >> 35 & 63) & 1 : 0;
 }
 
-static __always_inline int check_trie6(const struct settings *s, struct packet *p)
+/* inside: entries of less than /20 do not count, since those between /20 and /64 must be heard first. */
+static __always_inline int check_trie6(const struct settings *s, struct packet *p, int inside)
 {
 	struct net6 key = {.bits = 128};
-	__u32 *meta;
+	__u64 *meta;
 
 	__builtin_memcpy(key.addr, p->source, sizeof(key.addr));
 	meta = bpf_map_lookup_elem(&deep6, &key);
-	return meta ? apply(s, p, *meta, REASON_NETWORK_BANNED) : 0;
+	if (!meta || (inside && !(*meta & NET6_INSIDE)))
+		return 0;
+	return apply(s, p, *meta, REASON_NETWORK_BANNED);
 }
 
 /* Entries longer than /64: hosts, and the rare lengths between. */
@@ -271,13 +291,13 @@ static __always_inline int check_inside6(const struct settings *s, void *table, 
 {
 	__u64 low = bpf_be64toh(*(__u64 *)&p->source[2]);
 
-	return apply(s, p, find6(table, h, fold(h, high, low), host_tag(high, low)), REASON_HOST_BANNED) || check_trie6(s, p);
+	return apply(s, p, find6(table, h, fold(h, high, low), host_tag(high, low)), REASON_HOST_BANNED) || check_trie6(s, p, 1);
 }
 
 /* inside and wide are what the presence filters say. */
 static __always_inline int check_tables6(const struct settings *s, __u64 high, int inside, int wide, struct packet *p)
 {
-	void *table = table_of(s, TABLE_HOSTS6);
+	void *table = table_of(p, TABLE_HOSTS6);
 	struct head *h;
 
 	if (!table)
@@ -308,8 +328,8 @@ static __always_inline int check_ipv6(const struct settings *s, struct ipv6 *ip,
 	int inside, wide;
 	__u64 high;
 
-	if (martian6(ip))
-		return against(s, p, REASON_MARTIAN_SOURCE, 0);
+	if (martian6(ip) && against(s, p, REASON_MARTIAN_SOURCE, 0))
+		return 1;
 	high = bpf_be64toh(*(__u64 *)&p->source[0]);
 	if (!high)
 		return 0; /* ::/64 is no site: it holds the unspecified and the loopback address */
@@ -317,7 +337,7 @@ static __always_inline int check_ipv6(const struct settings *s, struct ipv6 *ip,
 	wide = present6(&dir6w, high & ~0xffffffffull, DIR6W_LINES);
 	if (inside | wide && check_tables6(s, high, inside, wide, p))
 		return 1;
-	return s->short6 ? check_trie6(s, p) : 0;
+	return s->short6 ? check_trie6(s, p, 0) : 0;
 }
 
 #endif
