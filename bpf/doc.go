@@ -19,7 +19,7 @@
 // So the filter goes on, and bans end in time, while no program runs. Open takes over what is pinned; Attach replaces the program
 // of a pinned link atomically, without one packet passing unfiltered. Close leaves all that in place, Detach leaves nothing.
 //
-// Kernel 5.12 or newer is needed, 5.18 for interfaces whose MTU is larger than a page. CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON
+// Kernel 5.11 or newer is needed, 5.18 for interfaces whose MTU is larger than a page. CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON
 // are needed to load, and write access to the BPF file system; that is to say root, usually. Only little-endian machines.
 //
 // The clock of bans is CLOCK_MONOTONIC, which stands still while the machine sleeps: a ban may then last longer than it was
@@ -29,4 +29,4 @@ package bpf
 // The object is committed, so that building needs no C compiler; a test rebuilds it and compares every byte. -mcpu=v3 is what
 // kernel 5.1 and newer run; -g makes the BTF that the loader needs; bpfel serves every little-endian machine.
 //
-//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -go-package bpf -output-stem edge -type reason -type action -type family -type event -type net6 -type count -type settings -type rate -type cpu -type head -type line edge xdp/edge.bpf.c
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -go-package bpf -output-stem edge -type reason -type action -type family -type event -type net6 -type count -type settings -type rate -type geometry -type cpu -type line edge xdp/edge.bpf.c

@@ -35,7 +35,9 @@ type edgeCpu struct {
 	Second    uint64
 	Used      uint64
 	Lost      uint64
-	Unused    [4]uint64
+	Jiffies   uint64
+	Now       uint64
+	Unused    [2]uint64
 	Counts    [512]edgeCount
 	Dropped   [64]edgeCount
 	Monitored [64]edgeCount
@@ -65,12 +67,10 @@ const (
 	edgeFamilyFAMILY_IPV6  edgeFamily = 2
 )
 
-type edgeHead struct {
+type edgeGeometry struct {
 	_       structs.HostLayout
 	Buckets uint64
 	Seed    uint64
-	Levels  uint64
-	Unused  [5]uint64
 }
 
 type edgeLine struct {
@@ -119,6 +119,9 @@ type edgeSettings struct {
 	Fragments        uint32
 	Seed             uint64
 	Short6           uint64
+	Levels           uint64
+	Hosts4           [2]edgeGeometry
+	Hosts6           [2]edgeGeometry
 	Source           edgeRate
 	Known            edgeRate
 	Limited          edgeRate
@@ -145,7 +148,6 @@ const (
 	edgeVarKeepAction = "keep_action"
 	edgeVarKeepEvent  = "keep_event"
 	edgeVarKeepFamily = "keep_family"
-	edgeVarKeepHead   = "keep_head"
 	edgeVarKeepLine   = "keep_line"
 	edgeVarKeepReason = "keep_reason"
 )
@@ -219,7 +221,6 @@ type edgeVariableSpecs struct {
 	KeepAction *ebpf.VariableSpec `ebpf:"keep_action"`
 	KeepEvent  *ebpf.VariableSpec `ebpf:"keep_event"`
 	KeepFamily *ebpf.VariableSpec `ebpf:"keep_family"`
-	KeepHead   *ebpf.VariableSpec `ebpf:"keep_head"`
 	KeepLine   *ebpf.VariableSpec `ebpf:"keep_line"`
 	KeepReason *ebpf.VariableSpec `ebpf:"keep_reason"`
 }
@@ -280,7 +281,6 @@ type edgeVariables struct {
 	KeepAction *ebpf.Variable `ebpf:"keep_action"`
 	KeepEvent  *ebpf.Variable `ebpf:"keep_event"`
 	KeepFamily *ebpf.Variable `ebpf:"keep_family"`
-	KeepHead   *ebpf.Variable `ebpf:"keep_head"`
 	KeepLine   *ebpf.Variable `ebpf:"keep_line"`
 	KeepReason *ebpf.Variable `ebpf:"keep_reason"`
 }

@@ -19,8 +19,8 @@ import (
 // pinned under the one before must still be understood (previous.go).
 const layout = "v2"
 
-// minKernel is the oldest kernel that has all that the program uses; BPF_CMPXCHG is the youngest of it.
-const minKernel = "5.12"
+// minKernel is the oldest kernel that has all that the program uses; bpf_ktime_get_coarse_ns is the youngest of it.
+const minKernel = "5.11"
 
 // Errors that tell the caller what is missing.
 var (

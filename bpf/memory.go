@@ -140,11 +140,17 @@ func (m *memory) Next(lines [table.Tables]int) (out [table.Tables][]table.Line, 
 //
 // A packet that began in the other one must find it whole, so a change of the map of maps that changes nothing comes first, for the
 // sake of its wait.
-func (m *memory) Flip(monitored uint64) error {
+func (m *memory) Flip(hosts4, hosts6 table.Geometry, monitored uint64) error {
 	if err := m.pending.Wait(); err != nil {
 		return fmt.Errorf("giving new tables to the kernel: %w", err)
 	}
-	err := m.change(func(s *edgeSettings) { s.Generation, s.MonitoredLists = m.next, monitored })
+	err := m.change(func(s *edgeSettings) {
+		s.Hosts4[m.next] = edgeGeometry{Buckets: hosts4.Buckets, Seed: hosts4.Seed}
+		s.Hosts6[m.next] = edgeGeometry{Buckets: hosts6.Buckets, Seed: hosts6.Seed}
+	})
+	if err == nil { // only now: settings are not written in one piece
+		err = m.change(func(s *edgeSettings) { s.Generation, s.MonitoredLists = m.next, monitored })
+	}
 	if err != nil {
 		return err
 	}
@@ -162,6 +168,11 @@ func (m *memory) Flip(monitored uint64) error {
 		})
 	}
 	return nil
+}
+
+// Levels says which lengths of IPv6 prefixes there are entries of.
+func (m *memory) Levels(levels uint64) error {
+	return m.change(func(s *edgeSettings) { s.Levels = levels })
 }
 
 // change changes the settings.

@@ -47,6 +47,8 @@ func newBuckets(lines []Line, six bool, seed uint64) *buckets {
 	return &buckets{lines: lines, six: six}
 }
 
+func (b *buckets) geometry() Geometry { return Geometry{b.lines[0][headBuckets], b.lines[0][headSeed]} }
+
 // linesFor is the size of a table that n entries fill to a bit over a half: 14.5 bytes an IPv4 entry.
 func linesFor(n int, six bool) int {
 	places := 8

@@ -286,14 +286,29 @@ func (b *builder) entry6(high uint64, l int) error {
 	} else {
 		b.dir6w.mark6(at32(high))
 	}
+	if l < 64 {
+		if err := b.level(l); err != nil {
+			return err
+		}
+	}
 	if !b.g.hosts6.put(k, m, more) {
 		return errNoRoom
 	}
-	if l < 64 {
-		levels := &b.g.hosts6.lines[0][headLevels]
-		atomic.StoreUint64(levels, *levels|1<<((l-32)/4))
-	}
 	return nil
+}
+
+// level notes that there are entries of a length.
+func (b *builder) level(l int) error {
+	levels, bit := &b.g.hosts6.lines[0][headLevels], uint64(1)<<((l-32)/4)
+	if *levels&bit != 0 {
+		return nil
+	}
+	atomic.StoreUint64(levels, *levels|bit)
+	if b.deep != nil { // a new generation: Flip's caller tells it
+		return nil
+	}
+	b.s.levels |= bit
+	return b.s.mem.Levels(b.s.levels)
 }
 
 func prefix6(high uint64, bits int) netip.Prefix {

@@ -24,8 +24,10 @@ type Memory interface {
 	Fixed() (dir4, dir6, dir6w []Line)
 	// Next returns zeroed memory for the tables of the next generation. keep is held as long as anybody may read there.
 	Next(lines [Tables]int) (tables [Tables][]Line, keep any, err error)
-	// Flip lets readers see what Next returned last, with these lists, a bit each, in monitor mode.
-	Flip(monitored uint64) error
+	// Flip lets readers see what Next returned last, and tells them how entries are spread there, and which lists only count.
+	Flip(hosts4, hosts6 Geometry, monitored uint64) error
+	// Levels says which lengths of IPv6 prefixes there are entries of: bit i stands for 32 + 4 i.
+	Levels(uint64) error
 	// Deep returns the entries that the trie begins with.
 	Deep() map[netip.Prefix]Meta
 	// Trie changes the entry of an IPv6 prefix that is shorter than /20 or longer than /64; m 0 removes it.
@@ -61,6 +63,7 @@ type Set struct {
 	gen               atomic.Pointer[generation]
 
 	monitored uint64
+	levels    uint64 // as the memory was told
 	allow     *claims
 	bans      *claims
 	limited   *claims
@@ -268,11 +271,14 @@ func (s *Set) Len() (hosts4, hosts6, bytes int) {
 	return g.hosts4.used, g.hosts6.used, 64 * (len(g.hosts4.lines) + len(g.hosts6.lines))
 }
 
+// Geometry is how entries are spread over a table of buckets.
+type Geometry struct{ Buckets, Seed uint64 }
+
 // MoveTo takes everything that is claimed to other memory and puts it into force there. It must not run beside Lookup.
 func (s *Set) MoveTo(mem Memory) error {
 	s.mem = mem
 	s.takeFixed()
-	s.trie = mem.Deep()
+	s.trie, s.levels = mem.Deep(), 0
 	return s.Rebuild()
 }
 
@@ -324,10 +330,18 @@ func (s *Set) rebuild(spare, coarse int) (ok bool, err error) {
 	s.dir4.include(b.dir4)
 	s.dir6.include(b.dir6)
 	s.dir6w.include(b.dir6w)
-	if err := s.mem.Flip(s.monitored); err != nil {
+	now := b.g.hosts6.lines[0][headLevels]
+	if err := s.mem.Levels(s.levels | now); err != nil {
+		return false, err
+	}
+	if err := s.mem.Flip(b.g.hosts4.geometry(), b.g.hosts6.geometry(), s.monitored); err != nil {
 		return false, err
 	}
 	s.gen.Store(b.g)
+	s.levels = now
+	if err := s.mem.Levels(now); err != nil {
+		return false, err
+	}
 	if err := s.dropDeep(b.g); err != nil {
 		return false, err
 	}

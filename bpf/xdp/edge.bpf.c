@@ -11,7 +11,6 @@ const enum reason *keep_reason __attribute__((unused));
 const enum action *keep_action __attribute__((unused));
 const enum family *keep_family __attribute__((unused));
 const struct event *keep_event __attribute__((unused));
-const struct head *keep_head __attribute__((unused));
 const struct line *keep_line __attribute__((unused));
 
 static __always_inline void judge(const struct settings *s, struct cpu *c, void *data, void *end, struct packet *p)
@@ -45,7 +44,8 @@ int edge(struct xdp_md *ctx)
 
 	if (!s || !c)
 		return XDP_PASS; /* never: both have one entry */
-	p.tables = (READ_ONCE(s->generation) & 1) * TABLES;
+	p.generation = READ_ONCE(s->generation) & 1;
+	p.cpu = c;
 	judge(s, c, (void *)(long)ctx->data, (void *)(long)ctx->data_end, &p);
 	return finish(ctx, s, c, &p);
 }

@@ -29,19 +29,11 @@ struct line {
 #define FOREVER 0x3ffffff
 
 /* Tables of one generation. */
-#define TABLE_HOSTS4 0 /* line 0: head; then buckets of eight u64: address | meta << 32 */
-#define TABLE_HOSTS6 1 /* line 0: head; then buckets of four pairs of u64: key, meta | tag << 32 */
+#define TABLE_HOSTS4 0 /* line 0 is user space's own; then buckets of eight u64: address | meta << 32 */
+#define TABLE_HOSTS6 1 /* line 0 is user space's own; then buckets of four pairs of u64: key, meta | tag << 32 */
 #define TABLE_NETS4 2  /* 32 u16 a line: the rule of each IPv4 /24; 0: none */
 #define TABLE_RULES4 3 /* 16 u32 a line: the meta words of the rules */
 #define TABLES 4
-
-/* head is line 0 of a table of buckets. */
-struct head {
-	__u64 buckets;
-	__u64 seed; /* odd */
-	__u64 levels; /* HOSTS6: bit i: there are entries of length 32 + 4 i */
-	__u64 unused[5];
-};
 
 struct table {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -156,6 +148,12 @@ struct rate {
 	__u64 slack; /* ns that a source may be ahead: (burst - 1) * gap */
 };
 
+/* geometry is how entries are spread over a table of buckets. It stands here, beside generation, and not in the table: a look-up less. */
+struct geometry {
+	__u64 buckets;
+	__u64 seed; /* odd */
+};
+
 #define FRAGMENTS_RATE 0
 #define FRAGMENTS_DROP 1
 #define FRAGMENTS_PASS 2
@@ -171,6 +169,9 @@ struct settings {
 	__u32 fragments;         /* FRAGMENTS_…: what becomes of later fragments */
 	__u64 seed;   /* of the rate cells */
 	__u64 short6; /* 1: deep6 has prefixes shorter than /20 */
+	__u64 levels; /* bit i: HOSTS6 has entries of length 32 + 4 i */
+	struct geometry hosts4[2]; /* by generation */
+	struct geometry hosts6[2];
 	struct rate source;      /* SIP datagrams of one stranger */
 	struct rate known;       /* … of a source with a good registration */
 	struct rate limited;     /* … of one that is held to a strict rate; its TCP connections, too */
@@ -199,7 +200,9 @@ struct cpu {
 	__u64 second;  /* begin of the second that samples are counted in, CLOCK_MONOTONIC in ns */
 	__u64 used;    /* samples in it */
 	__u64 lost;    /* samples that found no room */
-	__u64 unused[4];
+	__u64 jiffies; /* when now was asked for */
+	__u64 now;     /* CLOCK_MONOTONIC in ns, coarse */
+	__u64 unused[2];
 	struct count counts[FAMILIES * REASONS * ACTIONS]; /* (family * REASONS + reason) * ACTIONS + action */
 	struct count dropped[LISTS];   /* by list */
 	struct count monitored[LISTS]; /* by list */

@@ -4,6 +4,7 @@
 #define PARSE_H
 
 #include "kernel.h"
+#include "maps.h"
 #include "verdict.h"
 
 #define MAX_TAGS 2
@@ -17,17 +18,20 @@ struct packet {
 	__u32 noted;       /* what would have dropped it but for monitor mode */
 	__u32 noted_list;
 	__u32 source[4];   /* IPv4: the first word */
-	__u32 tables;      /* index of the first table of the generation that holds for this packet */
-	__u32 unused;
-	__u64 now;         /* CLOCK_MONOTONIC in ns; 0: not asked yet */
+	__u32 generation;  /* of the tables, for all look-ups of this packet */
+	struct cpu *cpu;
 };
 
-/* The clock, which costs more than it looks: once a packet at most. */
+/* The clock. It moves with the jiffies, and asking costs more than to look whether they did. */
 static __always_inline __u64 now_of(struct packet *p)
 {
-	if (!p->now)
-		p->now = bpf_ktime_get_coarse_ns();
-	return p->now;
+	__u64 jiffies = bpf_jiffies64();
+
+	if (p->cpu->jiffies != jiffies) {
+		p->cpu->jiffies = jiffies;
+		p->cpu->now = bpf_ktime_get_coarse_ns();
+	}
+	return p->cpu->now;
 }
 
 /* Exactly the tags that the kernel itself looks behind (eth_type_vlan); any other EtherType can't reach its IP stack. */

@@ -14,14 +14,14 @@
 #define CELL_DATAGRAM 0
 #define CELL_CONNECTION 1
 
-/* Takes one packet's room of a cell; 0 if there is none. Two CPUs at once may take one's room twice: a packet too many. */
+/* Takes one packet's room of a cell; 0 if there is none. No lock: two CPUs at once may take one's room for two, a packet too many. */
 static __always_inline int take(__u64 *tat, const struct rate *r, __u64 now)
 {
 	__u64 was = *tat, from = was > now ? was : now;
 
 	if (from - now > r->slack)
 		return 0;
-	__sync_val_compare_and_swap(tat, was, from + r->gap);
+	*tat = from + r->gap;
 	return 1;
 }
 

@@ -19,7 +19,7 @@ static __always_inline struct line *line_of(void *table, __u32 i)
  * when no packet that began in it is left. */
 static __always_inline void *table_of(const struct packet *p, __u32 table)
 {
-	__u32 i = p->tables + table;
+	__u32 i = p->generation * TABLES + table;
 
 	return bpf_map_lookup_elem(&tables, &i);
 }
@@ -88,18 +88,15 @@ static __always_inline __u32 meta4(const struct line *b, __u32 addr)
 }
 
 /* Entries stand in one of two buckets, in the first unless that is full. A bucket whose last word was never used never was full. */
-static __always_inline __u32 find4(const struct packet *p, __u32 addr)
+static __always_inline __u32 find4(const struct settings *s, const struct packet *p, __u32 addr)
 {
+	const struct geometry *h = &s->hosts4[p->generation & 1];
 	void *table = table_of(p, TABLE_HOSTS4);
 	struct line *b;
-	struct head *h;
 	__u32 meta;
 	__u64 x;
 
 	if (!table)
-		return 0;
-	h = (struct head *)line_of(table, 0);
-	if (!h)
 		return 0;
 	x = addr * h->seed;
 	b = line_of(table, 1 + spread(x >> 32, h->buckets));
@@ -168,10 +165,10 @@ static __always_inline int check_ipv4(const struct settings *s, struct cpu *c, s
 		return 1;
 	if (addr == 0)
 		return 0; /* nobody's address: can't be banned */
-	if (hot && apply(s, p, find4(p, ip->source), REASON_HOST_BANNED))
+	if (hot && apply(s, p, find4(s, p, ip->source), REASON_HOST_BANNED))
 		goto decided;
 	here = present4(addr);
-	if (!hot && here & DIR_HOSTS && apply(s, p, find4(p, ip->source), REASON_HOST_BANNED))
+	if (!hot && here & DIR_HOSTS && apply(s, p, find4(s, p, ip->source), REASON_HOST_BANNED))
 		goto decided;
 	if (c->heat)
 		c->heat--;
@@ -207,7 +204,7 @@ static __always_inline __u64 meta6(const struct line *b, __u64 key, __u32 tag)
 }
 
 /* find6 returns meta | tag << 32, 0 if there is none. */
-static __always_inline __u64 find6(void *table, const struct head *h, __u64 key, __u32 tag)
+static __always_inline __u64 find6(void *table, const struct geometry *h, __u64 key, __u32 tag)
 {
 	__u64 x = (key ^ (__u64)tag << 7) * h->seed, got;
 	struct line *b;
@@ -225,7 +222,7 @@ static __always_inline __u64 find6(void *table, const struct head *h, __u64 key,
 }
 
 /* A host's key: both halves, mixed by a multiplier that no sender knows. */
-static __always_inline __u64 fold(const struct head *h, __u64 high, __u64 low)
+static __always_inline __u64 fold(const struct geometry *h, __u64 high, __u64 low)
 {
 	__u64 x = high * h->seed, y = low * (h->seed ^ 0x9e3779b97f4a7c14ull);
 
@@ -287,7 +284,7 @@ static __always_inline int check_trie6(const struct settings *s, struct packet *
 }
 
 /* Entries longer than /64: hosts, and the rare lengths between. */
-static __always_inline int check_inside6(const struct settings *s, void *table, const struct head *h, __u64 high, struct packet *p)
+static __always_inline int check_inside6(const struct settings *s, void *table, const struct geometry *h, __u64 high, struct packet *p)
 {
 	__u64 low = bpf_be64toh(*(__u64 *)&p->source[2]);
 
@@ -297,13 +294,10 @@ static __always_inline int check_inside6(const struct settings *s, void *table, 
 /* inside and wide are what the presence filters say. */
 static __always_inline int check_tables6(const struct settings *s, __u64 high, int inside, int wide, struct packet *p)
 {
+	const struct geometry *h = &s->hosts6[p->generation & 1];
 	void *table = table_of(p, TABLE_HOSTS6);
-	struct head *h;
 
 	if (!table)
-		return 0;
-	h = (struct head *)line_of(table, 0);
-	if (!h)
 		return 0;
 	if (inside) {
 		__u64 site = find6(table, h, high, TAG_SITE);
@@ -314,7 +308,7 @@ static __always_inline int check_tables6(const struct settings *s, __u64 high, i
 			return 1;
 	}
 	for (int bits = 60; bits >= 32; bits -= 4) {
-		if (!(h->levels >> (bits - 32) / 4 & 1) || !(bits > 48 ? inside : wide))
+		if (!(s->levels >> (bits - 32) / 4 & 1) || !(bits > 48 ? inside : wide))
 			continue;
 		if (apply(s, p, find6(table, h, high & ~0ull << (64 - bits), bits), REASON_NETWORK_BANNED))
 			return 1;
