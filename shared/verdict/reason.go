@@ -66,6 +66,7 @@ const (
 	BadCredentials   Reason = "bad-credentials"   // wrong password
 	UnknownUser      Reason = "unknown-user"      // no such account
 	MalformedMessage Reason = "malformed-message" // any of the sanitizer's reasons
+	ScannerSignature Reason = "scanner-signature" // looks like a known scanner; adds to other offences, never bans alone
 	ManualBan        Reason = "manual"            // a person banned it
 	SourceUnverified Reason = "source-unverified" // held for a short time, never banned: the address may be forged
 	SourceHeld       Reason = "source-held"       // this address and port is on hold

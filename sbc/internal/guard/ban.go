@@ -208,6 +208,7 @@ func (g *Guard) removeLocked(p Past) {
 	}
 	g.pullKernelLocked(p.Prefix)
 	g.past = remember(g.past, p)
+	g.endedLocked(p)
 }
 
 // byExpiry ends a ban that ended by itself.
@@ -279,6 +280,9 @@ func (g *Guard) loadBansLocked(saved folded) error {
 		}
 	}
 	slices.SortStableFunc(g.past, func(a, b Past) int { return a.Ended.Compare(b.Ended) })
+	for _, p := range g.past {
+		g.endedLocked(p)
+	}
 	heap.Init(&g.ends)
 	g.view.hosts.fill(hosts)
 	g.rebuildNetsLocked()

@@ -45,8 +45,7 @@ type Guard struct {
 	families     [2]int // number of bans, IPv4 and IPv6
 	ends         endHeap
 	past         []Past // oldest first
-	proven       *scoreTable
-	unproven     *scoreTable
+	scoring      scoring
 	held         []Held // oldest first
 	offences     uint64
 	made         uint64
@@ -65,7 +64,6 @@ func Open(cfg Config, o Options) (_ *Guard, err error) {
 	g := &Guard{
 		log: o.Log, clock: o.Clock, cfg: cfg,
 		groups: map[string][]netip.Prefix{}, bans: map[netip.Prefix]*Ban{},
-		proven: newScoreTable(cfg.MaxScores), unproven: newScoreTable(cfg.MaxScores),
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -74,12 +72,14 @@ func Open(cfg Config, o Options) (_ *Guard, err error) {
 		g.clock = time.Now
 	}
 	g.view = newView(g.clock)
+	g.scoring = g.newScoring(cfg)
 	g.view.monitor.Store(cfg.XDP.Monitor)
 	g.watch = newWatchers(g.sampling)
 	saved, err := g.openJournal(o.Dir)
 	if err != nil {
 		return nil, err
 	}
+	g.scoring.recorder = openRecorder(o.Dir, cfg.Record, g.log)
 	defer func() {
 		if err != nil {
 			_ = g.Close() // the first fault is told
@@ -158,12 +158,7 @@ func (g *Guard) sweep() {
 	defer g.mu.Unlock()
 	now := g.clock()
 	g.expireLocked(now)
-	for len(g.held) > 0 && !g.held[0].Until.After(now) {
-		g.releaseLocked()
-	}
-	before := now.Add(-longestWindow(g.cfg.Rules))
-	g.proven.forget(before)
-	g.unproven.forget(before)
+	g.tidyLocked(now)
 }
 
 // Reload takes a new configuration over without losing bans: rules, allow list, limits, monitor mode and samples. Counts towards a
@@ -192,7 +187,7 @@ func (g *Guard) Reload(cfg Config) error {
 		return errors.Join(err, g.applyAllowLocked())
 	}
 	g.cfg = cfg
-	g.proven, g.unproven = newScoreTable(cfg.MaxScores), newScoreTable(cfg.MaxScores)
+	g.rescoreLocked(cfg)
 	g.view.monitor.Store(cfg.XDP.Monitor)
 	return g.applySettingsLocked(g.watch.any())
 }
@@ -249,6 +244,7 @@ func (g *Guard) end(detach bool) error {
 		}
 	}
 	g.done.Wait()
+	g.scoring.recorder.close()
 	return errors.Join(append(errs, g.journal.close())...)
 }
 
@@ -272,12 +268,13 @@ func (g *Guard) Stats() (Stats, error) {
 	defer g.mu.Unlock()
 	s := Stats{
 		Interfaces: g.interfacesLocked(),
-		Bans:       len(g.bans), Holds: len(g.held), Scored: g.proven.order.Len() + g.unproven.order.Len(), Allowed: len(g.view.allow.Load().m),
+		Bans:       len(g.bans), Holds: len(g.held), Allowed: len(g.view.allow.Load().m),
 		Offences: g.offences, BansMade: g.made, BansRefused: g.refused,
-		ScoresEvicted: g.proven.evicted + g.unproven.evicted, HoldsEvicted: g.holdsEvicted,
+		HoldsEvicted:  g.holdsEvicted,
 		JournalFaults: g.journal.faultCount(), KernelFaults: g.kernelFaults,
 	}
 	s.Mode, s.Why = g.modeLocked()
+	g.countLocked(&s, g.clock())
 	for i, reason := range userReasons {
 		for f, family := range []string{"ipv4", "ipv6"} {
 			for a, action := range userActions {
@@ -341,16 +338,14 @@ func (g *Guard) Why(addr netip.Addr) (Explanation, bool) {
 			e.Held = append(e.Held, h)
 		}
 	}
-	if s := g.proven.get(source{prefix: site(addr)}); s != nil {
-		e.Scores, e.Evidence = s.scores(g.cfg.Rules, now), slices.Clone(s.evidence)
-	}
+	g.explainLocked(&e, now)
 	for i := len(g.past) - 1; i >= 0; i-- {
 		if g.past[i].Prefix.Contains(addr) {
 			e.History = append(e.History, g.past[i])
 		}
 	}
 	e.Outcome = e.Verdict.String()
-	known := e.Allowed != "" || len(e.Bans)+len(e.Held)+len(e.Scores)+len(e.Evidence)+len(e.History) > 0
+	known := e.Allowed != "" || len(e.Bans)+len(e.Held)+len(e.Scores)+len(e.FlowScores)+len(e.Evidence)+len(e.History)+e.Known > 0
 	return e, known
 }
 

@@ -1,0 +1,26 @@
+package guard
+
+import (
+	"net/netip"
+	"time"
+)
+
+// alarmLocked tells once when the circuit breaker opens, and once when it has closed.
+func (g *Guard) alarmLocked(now time.Time) {
+	s := g.scoring.engine.Breaker(now)
+	if s.Open == g.scoring.alarmed {
+		return
+	}
+	g.scoring.alarmed = s.Open
+	if s.Open {
+		g.log.Error("rules ban too many: until the circuit breaker closes they limit rates instead; persons may ban", "cause", s.Cause, "until", s.Until)
+	} else {
+		g.log.Info("the circuit breaker is closed: rules ban again")
+	}
+	g.watch.publish(Event{At: now, Kind: EventBreaker, Breaker: &s})
+}
+
+// limitLocked puts a source under a strict rate limit until then, in place of a ban that the circuit breaker does not let a rule make.
+func (g *Guard) limitLocked(p netip.Prefix, until time.Time) {
+	g.log.Debug("source is to be limited", "prefix", p, "until", until)
+}
