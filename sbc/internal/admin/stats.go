@@ -36,7 +36,7 @@ func writeStats(w io.Writer, s guard.Stats) error {
 	if s.Why != "" {
 		fmt.Fprintf(&b, ": %s", control.Clean(s.Why))
 	}
-	fmt.Fprintf(&b, "\nbans %d, limited %d, holds %d, never banned %d\n", s.Bans, s.Limited, s.Holds, s.Allowed)
+	fmt.Fprintf(&b, "\nbans %d, limited %d, holds %d, never banned %d\n", s.Bans, s.LimitedNow, s.Holds, s.Allowed)
 	if s.Unguarded != "" {
 		fmt.Fprintln(&b, control.Clean(s.Unguarded))
 	}

@@ -65,7 +65,7 @@ func TestMinimalAndFull(t *testing.T) {
 		}
 	}
 	cfg, _ := parse(minimal)
-	if cfg.Access.SRTP != "require" || cfg.Peer.SRTP != "allow" || cfg.Access.Interfaces[0].Transport != "tls" || len(cfg.Guard.Rules) != 1 {
+	if cfg.Access.SRTP != "require" || cfg.Peer.SRTP != "allow" || cfg.Access.Interfaces[0].Transport != "tls" || len(cfg.Guard.Rules) == 0 {
 		t.Errorf("defaults: %+v", cfg)
 	}
 	if cfg, _ := parse(full); cfg.Peer.Trunks[1].Gateways[0].Transport != "udp" {

@@ -39,8 +39,8 @@ func (r *realm) offence(f *transport.Flow, verified bool, why verdict.Reason, ao
 	// The guard may hold this one connection instead of banning an address that others live behind. Others are still let in
 	// from there; so would this peer be with a new connection. It is asked only here: a hold may also have been earned by
 	// datagrams, which anybody can send in the name of a phone's connection.
-	if r.b.guard.Held(f.Remote()) {
-		f.Close(verdict.SourceHeld)
+	if v := r.b.guard.AdmitFlow(f.Remote()); v.Reason == verdict.SourceHeld {
+		f.Close(v.Reason)
 	}
 }
 

@@ -40,22 +40,25 @@ func (r *realm) Accept(i *transport.Interface, remote netip.AddrPort) verdict.Ve
 	return r.admitDatagram(i, remote)
 }
 
-// admitDatagram asks the guard about a datagram. A registered phone's are not held up by a hold on its address and port, which anybody
+// admitDatagram asks the guard about a datagram. A registered phone's are not held up by a hold on its address and port that anybody
 // can earn in its name.
 func (r *realm) admitDatagram(i *transport.Interface, remote netip.AddrPort) verdict.Verdict {
 	v := r.b.guard.AdmitDatagram(remote)
 	if v.Reason == verdict.SourceHeld {
 		if _, ok := r.b.cache.Registered(i.FlowTo(remote).ID(), r.b.now()); ok {
-			return r.b.guard.Admit(remote.Addr())
+			return r.b.guard.AdmitFlow(remote)
 		}
 	}
 	return v
 }
 
-// admitted reports whether a source may still be here. A connection that the guard holds was closed when it earned that (offence).
+// admitted reports whether a source may still be here.
 func (r *realm) admitted(f *transport.Flow) verdict.Verdict {
-	if r.name == core {
+	switch {
+	case r.name == core:
 		return verdict.Passed
+	case f.Reliable():
+		return r.b.guard.AdmitFlow(f.Remote())
 	}
 	return r.b.guard.Admit(f.Remote().Addr())
 }

@@ -86,7 +86,7 @@ func (g *Guard) AdmitConnection(src netip.Addr) verdict.Verdict {
 }
 
 // AdmitDatagram decides about a UDP datagram: like Admit, then whether its address and port are on hold, and whether its source sends
-// too many. The border uses Admit instead for flows on hold that a living registration came over, so that forged datagrams can't
+// too many. The border uses AdmitFlow instead for flows on hold that a living registration came over, so that forged datagrams can't
 // silence a phone.
 func (g *Guard) AdmitDatagram(src netip.AddrPort) verdict.Verdict {
 	view, now := g.view, g.view.clock()
@@ -104,13 +104,6 @@ func (g *Guard) AdmitDatagram(src netip.AddrPort) verdict.Verdict {
 		}
 	}
 	return verdict.Passed
-}
-
-// Held reports whether an address and port, or the connection from there, is on hold.
-func (g *Guard) Held(src netip.AddrPort) bool {
-	src = netip.AddrPortFrom(plain(src.Addr()), src.Port())
-	t, ok := g.view.holds.get(src)
-	return ok && t.After(g.view.clock())
 }
 
 // source asks the tables about a source, and says what it is beside.

@@ -203,6 +203,7 @@ func (g *Guard) removeLocked(p Past) {
 		g.kernelFaultLocked(err)
 	}
 	g.past = remember(g.past, p)
+	g.endedLocked(p)
 }
 
 // byExpiry ends a ban that ended by itself.
@@ -271,6 +272,9 @@ func (g *Guard) loadBansLocked(saved folded) {
 		g.enforceLocked(&b)
 	}
 	slices.SortStableFunc(g.past, func(a, b Past) int { return a.Ended.Compare(b.Ended) })
+	for _, p := range g.past {
+		g.endedLocked(p)
+	}
 	heap.Init(&g.ends)
 	if g.kernel != nil {
 		g.reconcileLocked(saved.lifted, now)

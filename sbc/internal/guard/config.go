@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"brickhouse/sbc/internal/score"
+	"brickhouse/shared/conffile"
 	"brickhouse/shared/verdict"
 )
 
@@ -20,9 +22,12 @@ type Config struct {
 	Fragments FragmentPolicy   `yaml:"fragments" oneof:"rate|drop|pass" doc:"IP fragments after the first, which show no port. rate: they count as SIP datagrams of their source. Kernel filter only."`
 	Pinholes  bool             `yaml:"pinholes" doc:"Drop datagrams to media ports that no call uses, in the kernel filter. It stays off where the system takes media ports for itself (net.ipv4.ip_local_port_range), and says so."`
 	Monitor   []verdict.Reason `yaml:"monitor" doc:"Reasons for which nothing is dropped, only counted: host-banned, network-banned, bad-packet, too-many-tags, martian-source, fragment, extension-chain, port-closed, not-sip, source-rate, strangers-rate, connection-rate."`
-	Hold      time.Duration    `yaml:"hold" doc:"How long an unverified source (UDP that never echoed a nonce) is held, by address and port, where a verified one would be banned."`
+	Hold      time.Duration    `yaml:"hold" doc:"How long a source is held, by address and port, where it can't be banned: it is unverified (UDP that never echoed a nonce), or good registrations live behind its address."`
+	Breaker   score.Breaker    `yaml:"breaker" doc:"When rules ban too many at once to be right. Bans that persons make are not concerned."`
+	Record    Recording        `yaml:"record" doc:"The record of offences, for replay."`
 	MaxBans   int              `yaml:"max_bans" doc:"Most bans at a time, IPv4 and IPv6 each. Over it, no rule bans any more and the log says so."`
-	MaxScores int              `yaml:"max_scores" doc:"Most sources that are scored at a time. Over it, the one that was quiet longest is forgotten."`
+	MaxScores int              `yaml:"max_scores" doc:"Most sources that are scored at a time: verified ones, their flows and accounts, and unverified ones, each. Over it, the one that was quiet longest is forgotten."`
+	MaxKnown  int              `yaml:"max_known" doc:"Most registrations that are remembered to tell good sources. Over it, the one that ends first is forgotten."`
 	MaxHolds  int              `yaml:"max_holds" doc:"Most holds at a time. Over it, the oldest ends."`
 	Evidence  int              `yaml:"evidence" doc:"How many of a source's last offences are kept to explain a ban."`
 }
@@ -90,48 +95,33 @@ const (
 	XDPOff     XDPMode = "off"
 )
 
-// Rule says when offences become a ban.
-type Rule struct {
-	Name      string                 `yaml:"name" doc:"Name of the rule, shown with each ban that it makes."`
-	Weights   map[verdict.Reason]int `yaml:"weights" doc:"Which offences count, and how much each."`
-	Window    time.Duration          `yaml:"window" doc:"Offences older than this are forgotten."`
-	Threshold int                    `yaml:"threshold" doc:"Sum of weights within the window that makes the ban."`
-	Ban       time.Duration          `yaml:"ban" doc:"Length of the ban."`
-}
-
 // Default is the configuration that holds where the file says nothing.
 func Default() Config {
+	sc := score.Default()
 	return Config{
-		XDP: XDP{Mode: XDPAuto, BPFFS: "/sys/fs/bpf", Name: "brickhouse", Samples: 100},
-		Rules: []Rule{{
-			Name:      "logins",
-			Weights:   map[verdict.Reason]int{verdict.BadCredentials: 1, verdict.UnknownUser: 1},
-			Window:    time.Minute,
-			Threshold: 5,
-			Ban:       5 * time.Minute,
-		}},
+		XDP:   XDP{Mode: XDPAuto, BPFFS: "/sys/fs/bpf", Name: "brickhouse", Samples: 100},
+		Rules: sc.Rules,
 		Rates: Rates{
 			Source: Rate{50, 200}, Known: Rate{1000, 4000}, Strangers: Rate{5000, 10_000}, Connections: Rate{20, 100}, Limited: Rate{1, 5},
 		},
 		Fragments: FragmentsRate,
 		Pinholes:  true,
-		Hold:      30 * time.Second,
+		Hold:      sc.Hold,
+		Breaker:   sc.Breaker,
+		Record:    Recording{On: true, MaxSize: 64 * conffile.MiB},
 		MaxBans:   100_000,
-		MaxScores: 16_384,
+		MaxScores: sc.MaxScores,
+		MaxKnown:  131_072,
 		MaxHolds:  16_384,
-		Evidence:  10,
+		Evidence:  sc.Evidence,
 	}
 }
 
 // Bounds of what the configuration may say.
 const (
-	maxBans      = 1_000_000
-	maxThreshold = 1000
-	maxRules     = 32
-	maxEvidence  = 50
-	maxTable     = 1 << 20
-	maxWindow    = 24 * time.Hour
-	maxRuleBan   = 366 * 24 * time.Hour
+	maxBans  = 1_000_000
+	maxRules = 32
+	maxTable = 1 << 20
 )
 
 // Fault is one thing that is wrong with a configuration.
@@ -157,13 +147,8 @@ func (c Config) Check() []Fault {
 	for i, p := range c.Allow {
 		bad(p.IsValid() && p.Bits() > 0, fmt.Sprintf("allow[%d]", i), "%s is no network that can be allowed; to drop nothing at all, set xdp.monitor", p)
 	}
-	bad(len(c.Rules) <= maxRules, "rules", "%d rules, at most %d", len(c.Rules), maxRules)
-	names := map[string]bool{}
-	for i, r := range c.Rules {
-		key := fmt.Sprintf("rules[%d]", i)
-		fs = append(fs, r.check(key)...)
-		bad(!names[r.Name], key+".name", "%q stands twice", r.Name)
-		names[r.Name] = true
+	for _, f := range c.Scoring().Check() {
+		fs = append(fs, Fault(f))
 	}
 	fs = append(fs, c.Rates.check()...)
 	bad(c.Fragments == FragmentsRate || c.Fragments == FragmentsDrop || c.Fragments == FragmentsPass, "fragments", "%q is none of rate, drop, pass", c.Fragments)
@@ -174,11 +159,10 @@ func (c Config) Check() []Fault {
 		}
 		bad(known, fmt.Sprintf("monitor[%d]", i), "%q is no reason that the filter drops for", r)
 	}
-	bad(c.Hold >= 0 && c.Hold <= 10*time.Minute, "hold", "%s is not between 0 and 10m", c.Hold)
+	fs = append(fs, c.Record.check()...)
 	bad(c.MaxBans > 0 && c.MaxBans <= maxBans, "max_bans", "%d is not between 1 and %d", c.MaxBans, maxBans)
-	bad(c.MaxScores > 0 && c.MaxScores <= maxTable, "max_scores", "%d is not between 1 and %d", c.MaxScores, maxTable)
+	bad(c.MaxKnown > 0 && c.MaxKnown <= maxTable, "max_known", "%d is not between 1 and %d", c.MaxKnown, maxTable)
 	bad(c.MaxHolds > 0 && c.MaxHolds <= maxTable, "max_holds", "%d is not between 1 and %d", c.MaxHolds, maxTable)
-	bad(c.Evidence > 0 && c.Evidence <= maxEvidence, "evidence", "%d is not between 1 and %d", c.Evidence, maxEvidence)
 	return fs
 }
 
@@ -228,24 +212,5 @@ func (x XDP) check() []Fault {
 	if x.Samples < 0 || x.Samples > 10_000 {
 		fs = append(fs, Fault{"xdp.samples", fmt.Sprintf("%d is not between 0 and 10000", x.Samples)})
 	}
-	return fs
-}
-
-func (r Rule) check(key string) []Fault {
-	var fs []Fault
-	bad := func(ok bool, sub, format string, a ...any) {
-		if !ok {
-			fs = append(fs, Fault{key + "." + sub, fmt.Sprintf(format, a...)})
-		}
-	}
-	bad(r.Name != "" && len(r.Name) <= 64, "name", "needs a name of at most 64 bytes")
-	bad(len(r.Weights) > 0, "weights", "names no offence")
-	for reason, w := range r.Weights {
-		bad(isOffence(reason), "weights."+string(reason), "%q is no offence; those that count most are bad-credentials, unknown-user and malformed-message", reason)
-		bad(w > 0 && w <= maxThreshold, "weights."+string(reason), "%d is not between 1 and %d", w, maxThreshold)
-	}
-	bad(r.Window > 0 && r.Window <= maxWindow, "window", "%s is not between 0 and %s", r.Window, maxWindow)
-	bad(r.Threshold > 0 && r.Threshold <= maxThreshold, "threshold", "%d is not between 1 and %d", r.Threshold, maxThreshold)
-	bad(r.Ban > 0 && r.Ban <= maxRuleBan, "ban", "%s is not between 0 and %s", r.Ban, maxRuleBan)
 	return fs
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"brickhouse/bpf"
+	"brickhouse/sbc/internal/score"
 	"brickhouse/shared/verdict"
 )
 
@@ -35,7 +36,7 @@ func TestConfigFaults(t *testing.T) {
 		"xdp.name":                         func(c *Config) { c.XDP.Name = "a.b" },
 		"xdp.samples":                      func(c *Config) { c.XDP.Samples = -1 },
 		"allow[0]":                         func(c *Config) { c.Allow = []netip.Prefix{prefix("0.0.0.0/0")} },
-		"rules[1].name":                    func(c *Config) { c.Rules = append(c.Rules, c.Rules[0]) },
+		"rules[6].name":                    func(c *Config) { c.Rules = append(c.Rules, c.Rules[0]) },
 		"rules[0].name":                    func(c *Config) { c.Rules[0].Name = "" },
 		"rules[0].weights":                 func(c *Config) { c.Rules[0].Weights = nil },
 		"rules[0].weights.bad-credentials": func(c *Config) { c.Rules[0].Weights[verdict.BadCredentials] = 0 },
@@ -44,16 +45,30 @@ func TestConfigFaults(t *testing.T) {
 		"rules[0].window":                  func(c *Config) { c.Rules[0].Window = 0 },
 		"rules[0].threshold":               func(c *Config) { c.Rules[0].Threshold = 1001 },
 		"rules[0].ban":                     func(c *Config) { c.Rules[0].Ban = -1 },
-		"rules":                            func(c *Config) { c.Rules = manyRules(33) },
-		"hold":                             func(c *Config) { c.Hold = time.Hour },
-		"max_bans":                         func(c *Config) { c.MaxBans = 2_000_000 },
-		"rates.source.burst":               func(c *Config) { c.Rates.Source.Burst = 0 },
-		"rates.known.rate":                 func(c *Config) { c.Rates.Known.Rate = -1 },
-		"fragments":                        func(c *Config) { c.Fragments = "some" },
-		"monitor[0]":                       func(c *Config) { c.Monitor = []verdict.Reason{verdict.Busy} },
-		"max_scores":                       func(c *Config) { c.MaxScores = 0 },
-		"max_holds":                        func(c *Config) { c.MaxHolds = 0 },
-		"evidence":                         func(c *Config) { c.Evidence = 51 },
+		"rules[0].growth":                  func(c *Config) { c.Rules[0].Growth = 0.5 },
+		"rules[0].ceiling":                 func(c *Config) { c.Rules[0].Ceiling = time.Minute },
+		"rules[0].memory":                  func(c *Config) { c.Rules[0].Memory = -1 },
+		"rules[0].office":                  func(c *Config) { c.Rules[0].Office = -1 },
+		"rules[0].weights.scanner-signature": func(c *Config) {
+			c.Rules[0].Weights = map[verdict.Reason]int{verdict.ScannerSignature: 1}
+		},
+		"rules[1].weights.scanner-signature": func(c *Config) { c.Rules[1].Threshold = 1 },
+		"breaker.bans":                       func(c *Config) { c.Breaker.Bans = 0 },
+		"breaker.share":                      func(c *Config) { c.Breaker.Share = 1.5 },
+		"breaker.least":                      func(c *Config) { c.Breaker.Least = -1 },
+		"breaker.cooldown":                   func(c *Config) { c.Breaker.Cooldown = 0 },
+		"record.max_size":                    func(c *Config) { c.Record.MaxSize = 1 },
+		"max_known":                          func(c *Config) { c.MaxKnown = 0 },
+		"rules":                              func(c *Config) { c.Rules = manyRules(33) },
+		"hold":                               func(c *Config) { c.Hold = time.Hour },
+		"max_bans":                           func(c *Config) { c.MaxBans = 2_000_000 },
+		"max_scores":                         func(c *Config) { c.MaxScores = 0 },
+		"max_holds":                          func(c *Config) { c.MaxHolds = 0 },
+		"evidence":                           func(c *Config) { c.Evidence = 51 },
+		"rates.source.burst":                 func(c *Config) { c.Rates.Source.Burst = 0 },
+		"rates.known.rate":                   func(c *Config) { c.Rates.Known.Rate = -1 },
+		"fragments":                          func(c *Config) { c.Fragments = "some" },
+		"monitor[0]":                         func(c *Config) { c.Monitor = []verdict.Reason{verdict.Busy} },
 	} {
 		c := Default()
 		change(&c)
@@ -88,7 +103,7 @@ func TestOffences(t *testing.T) {
 	}
 	for _, m := range regexp.MustCompile(`Reason = "([a-z0-9-]+)"`).FindAllStringSubmatch(scored, -1) {
 		r := verdict.Reason(m[1])
-		if ours := r == verdict.Overload || r == verdict.Internal; isOffence(r) == ours {
+		if ours := r == verdict.Overload || r == verdict.Internal; score.IsOffence(r) == ours {
 			t.Errorf("%s: an offence: %v", r, !ours)
 		}
 	}

@@ -57,13 +57,13 @@ type Guard struct {
 	groups       map[string][]netip.Prefix
 	feeds        map[string]*feed
 	limited      map[netip.Prefix]time.Time // until when a source is held to a strict rate
+	marked       map[netip.Prefix]time.Time // until when the tables know a source as good
 	bans         map[netip.Prefix]*Ban
 	families     [2]int // number of bans, IPv4 and IPv6
 	networks     int    // bans that are not of hosts or IPv6 /64s
 	ends         endHeap
 	past         []Past // oldest first
-	proven       *scoreTable
-	unproven     *scoreTable
+	scoring      scoring
 	held         []Held // oldest first
 	offences     uint64
 	made         uint64
@@ -84,8 +84,7 @@ func Open(cfg Config, o Options) (_ *Guard, err error) {
 	}
 	g := &Guard{
 		log: o.Log, clock: o.Clock, cfg: cfg, ports: o.Ports,
-		groups: map[string][]netip.Prefix{}, bans: map[netip.Prefix]*Ban{}, feeds: map[string]*feed{}, limited: map[netip.Prefix]time.Time{},
-		proven: newScoreTable(cfg.MaxScores), unproven: newScoreTable(cfg.MaxScores),
+		groups: map[string][]netip.Prefix{}, bans: map[netip.Prefix]*Ban{}, feeds: map[string]*feed{}, limited: map[netip.Prefix]time.Time{}, marked: map[netip.Prefix]time.Time{},
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -98,11 +97,13 @@ func Open(cfg Config, o Options) (_ *Guard, err error) {
 	}
 	g.set = table.New(table.Heap{})
 	g.view = newView(g.clock, g.base, g.set)
+	g.scoring = g.newScoring(cfg)
 	g.watch = newWatchers(g.capturing)
 	saved, err := g.openJournal(o.Dir)
 	if err != nil {
 		return nil, err
 	}
+	g.scoring.recorder = openRecorder(o.Dir, cfg.Record, g.log)
 	defer func() {
 		if err != nil {
 			_ = g.Close() // the first fault is told
@@ -186,14 +187,9 @@ func (g *Guard) sweep() {
 	defer g.mu.Unlock()
 	now := g.clock()
 	g.expireLocked(now)
-	g.expireLimitsLocked(now)
+	g.expireSourcesLocked(now)
 	g.adaptSamplesLocked()
-	for len(g.held) > 0 && !g.held[0].Until.After(now) {
-		g.releaseLocked()
-	}
-	before := now.Add(-longestWindow(g.cfg.Rules))
-	g.proven.forget(before)
-	g.unproven.forget(before)
+	g.tidyLocked(now)
 }
 
 // Reload takes a new configuration over without losing bans: rules, allow list, limits, monitor mode and samples. Counts towards a
@@ -222,7 +218,7 @@ func (g *Guard) Reload(cfg Config) error {
 		return errors.Join(err, g.applyAllowLocked())
 	}
 	g.cfg = cfg
-	g.proven, g.unproven = newScoreTable(cfg.MaxScores), newScoreTable(cfg.MaxScores)
+	g.rescoreLocked(cfg)
 	for _, b := range g.bans { // the numbers of the rules may have changed
 		g.enforceLocked(b)
 	}
@@ -275,6 +271,7 @@ func (g *Guard) end(detach bool) error {
 		}
 	}
 	g.done.Wait()
+	g.scoring.recorder.close()
 	return errors.Join(append(errs, g.journal.close())...)
 }
 
@@ -298,14 +295,15 @@ func (g *Guard) Stats() (Stats, error) {
 	defer g.mu.Unlock()
 	s := Stats{
 		Interfaces: g.interfacesLocked(),
-		Bans:       len(g.bans), Holds: len(g.held), Scored: g.proven.order.Len() + g.unproven.order.Len(), Allowed: len(g.view.allow.Load().m),
+		Bans:       len(g.bans), Holds: len(g.held), Allowed: len(g.view.allow.Load().m),
 		Offences: g.offences, BansMade: g.made, BansRefused: g.refused,
-		ScoresEvicted: g.proven.evicted + g.unproven.evicted, HoldsEvicted: g.holdsEvicted,
+		HoldsEvicted:  g.holdsEvicted,
 		JournalFaults: g.journal.faultCount(), KernelFaults: g.kernelFaults,
 	}
 	s.Mode, s.Why = g.modeLocked()
-	s.Limited, s.Unguarded, s.Feeds = len(g.limited), g.unguarded, g.feedStatsLocked()
+	s.LimitedNow, s.Unguarded, s.Feeds = len(g.limited), g.unguarded, g.feedStatsLocked()
 	_, _, s.TableBytes = g.set.Len()
+	g.countLocked(&s, g.clock())
 	for i, reason := range userReasons {
 		for f, family := range []string{"ipv4", "ipv6"} {
 			for a, action := range userActions {
@@ -381,16 +379,14 @@ func (g *Guard) Why(addr netip.Addr) (Explanation, bool) {
 			e.Held = append(e.Held, h)
 		}
 	}
-	if s := g.proven.get(source{prefix: site(addr)}); s != nil {
-		e.Scores, e.Evidence = s.scores(g.cfg.Rules, now), slices.Clone(s.evidence)
-	}
+	g.explainLocked(&e, now)
 	for i := len(g.past) - 1; i >= 0; i-- {
 		if g.past[i].Prefix.Contains(addr) {
 			e.History = append(e.History, g.past[i])
 		}
 	}
 	e.Outcome = e.Verdict.String()
-	known := e.Allowed != "" || len(e.Bans)+len(e.Held)+len(e.Scores)+len(e.Evidence)+len(e.History) > 0
+	known := e.Allowed != "" || len(e.Bans)+len(e.Held)+len(e.Scores)+len(e.FlowScores)+len(e.Evidence)+len(e.History)+e.Known > 0
 	return e, known
 }
 

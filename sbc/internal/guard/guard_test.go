@@ -40,8 +40,7 @@ func (h *hand) move(d time.Duration) {
 
 func userSpace() Config {
 	cfg := Default()
-	cfg.XDP.Mode = XDPOff
-	cfg.Rates = Rates{}
+	cfg.XDP.Mode, cfg.Rules, cfg.Rates = XDPOff, cfg.Rules[:1], Rates{}
 	return cfg
 }
 
@@ -90,7 +89,7 @@ func TestLoginRule(t *testing.T) {
 	}
 	expectAdmit(t, g, "192.0.2.7", verdict.Passed)
 	e, known := g.Why(addr("192.0.2.7"))
-	if !known || len(e.Scores) != 1 || e.Scores[0] != (Score{"logins", 4, 5, time.Minute}) || len(e.Evidence) != 4 || e.Outcome != "pass" {
+	if !known || len(e.Scores) != 1 || e.Scores[0] != (Score{Rule: "logins", Sum: 4, Threshold: 5, Window: time.Minute, Verified: true}) || len(e.Evidence) != 4 || e.Outcome != "pass" {
 		t.Errorf("before the ban: %+v", e)
 	}
 	fail(g, "192.0.2.7", 1)

@@ -1,128 +1,64 @@
 package guard
 
 import (
-	"container/list"
 	"net/netip"
-	"strings"
 	"time"
-	"unicode"
+
+	"brickhouse/sbc/internal/score"
 )
 
-// source is who is scored: a verified one by its site, with port 0, an unverified one by its address and port.
-type source struct {
-	prefix netip.Prefix
-	port   uint16
+// What package score decides about, under the names that the guard's callers know.
+type (
+	// Offence is one thing that a source did wrong.
+	Offence = score.Offence
+	// Evidence is an offence as it is kept to explain a ban.
+	Evidence = score.Evidence
+	// Rule says when offences become a ban.
+	Rule = score.Rule
+	// Score is how near a source is to a rule's threshold.
+	Score = score.Score
+	// BreakerState is the circuit breaker of the rules.
+	BreakerState = score.BreakerState
+)
+
+// maxHistory is how many bans that ended are remembered to tell repeaters.
+const maxHistory = 65_536
+
+// scoring is what the guard keeps to score offences. All of it is guarded by Guard.mu.
+type scoring struct {
+	engine    *score.Engine
+	known     *score.Registrations
+	history   *score.History
+	env       score.Env
+	recorder  *recorder
+	flows     *holdTable // holds of proven flows; read without a lock
+	alarmed   bool       // the circuit breaker's opening was told, its closing not yet
+	monitored uint64
+	limited   uint64
 }
 
-// mark is one offence as a rule counts it.
-type mark struct {
-	at     time.Time
-	weight int
-}
-
-// scored is what a source has done lately.
-type scored struct {
-	source   source
-	marks    [][]mark // by rule; at most the threshold of each, since a weight is at least 1
-	evidence []Evidence
-	last     time.Time
-}
-
-// scoreTable holds the scored sources, up to a limit; over it, the one that was quiet longest is forgotten.
-type scoreTable struct {
-	limit   int
-	entries map[source]*list.Element // of *scored
-	order   *list.List               // quiet longest first
-	evicted uint64
-}
-
-func newScoreTable(limit int) *scoreTable {
-	return &scoreTable{limit: limit, entries: map[source]*list.Element{}, order: list.New()}
-}
-
-func (t *scoreTable) get(s source) *scored {
-	if e := t.entries[s]; e != nil {
-		return e.Value.(*scored)
+func (g *Guard) newScoring(cfg Config) scoring {
+	s := scoring{
+		engine: score.New(cfg.Scoring()), known: score.NewRegistrations(cfg.MaxKnown), history: score.NewHistory(maxHistory),
+		flows: newHoldTable(),
 	}
-	return nil
-}
-
-// touch returns the entry of s, made if it is new, as the one that was active last.
-func (t *scoreTable) touch(s source, rules int, now time.Time) *scored {
-	e := t.entries[s]
-	if e == nil {
-		for t.order.Len() >= t.limit {
-			t.remove(t.order.Front())
-			t.evicted++
-		}
-		e = t.order.PushBack(&scored{source: s, marks: make([][]mark, rules)})
-		t.entries[s] = e
+	s.env = score.Env{
+		Known:      func(site netip.Prefix) int { return s.known.Count(site, g.clock()) },
+		KnownTotal: func() int { return s.known.Sites(g.clock()) },
+		Prior:      s.history.Count,
 	}
-	t.order.MoveToBack(e)
-	sc := e.Value.(*scored)
-	sc.last = now
-	return sc
-}
-
-func (t *scoreTable) remove(e *list.Element) {
-	delete(t.entries, e.Value.(*scored).source)
-	t.order.Remove(e)
-}
-
-// forget removes the sources that did nothing since before.
-func (t *scoreTable) forget(before time.Time) {
-	for e := t.order.Front(); e != nil && e.Value.(*scored).last.Before(before); e = t.order.Front() {
-		t.remove(e)
-	}
-}
-
-// add counts an offence under rule i and returns the sum within the rule's window.
-func (s *scored) add(i int, r Rule, m mark, now time.Time) int {
-	s.marks[i] = append(fresh(s.marks[i], r.Window, now), m)
-	return sum(s.marks[i])
-}
-
-// fresh leaves out the marks that are older than the window.
-func fresh(ms []mark, window time.Duration, now time.Time) []mark {
-	kept := ms[:0]
-	for _, m := range ms {
-		if now.Sub(m.at) < window {
-			kept = append(kept, m)
-		}
-	}
-	return kept
-}
-
-func sum(ms []mark) int {
-	n := 0
-	for _, m := range ms {
-		n += m.weight
-	}
-	return n
-}
-
-func (s *scored) keep(e Evidence, limit int) {
-	s.evidence = append(s.evidence, e)
-	if over := len(s.evidence) - limit; over > 0 {
-		s.evidence = append(s.evidence[:0], s.evidence[over:]...)
-	}
+	return s
 }
 
 // Offence tells the guard what a source did wrong. It never waits for a disk: a ban that follows from it is in force when it
-// returns, and in the journal a little later.
+// returns, and in the journal a little later. Offences of sources that are allowed, or banned already, count for nothing.
 func (g *Guard) Offence(o Offence) {
 	now := g.clock()
-	addr := plain(o.Source.Addr())
-	if !addr.IsValid() || addr.IsUnspecified() {
+	o, ok := o.Normal(now)
+	if !ok {
 		return
 	}
-	if o.At.IsZero() || o.At.After(now) {
-		o.At = now
-	}
-	ev := Evidence{
-		At: o.At, Source: netip.AddrPortFrom(addr, o.Source.Port()), Reason: o.Reason,
-		AOR: clean(o.AOR, 64), Detail: clean(o.Detail, 96), Interface: o.Interface,
-	}
+	addr := o.Source.Addr()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
@@ -135,100 +71,84 @@ func (g *Guard) Offence(o Offence) {
 	if g.view.banned(addr) {
 		return // what was under way when the ban came; in monitor mode, all that follows
 	}
-	g.scoreLocked(ev, o.Verified, now)
-}
-
-// scoreLocked counts ev under each rule that knows its reason; the first whose threshold is reached decides.
-func (g *Guard) scoreLocked(ev Evidence, verified bool, now time.Time) {
-	table, src := g.proven, source{prefix: site(ev.Source.Addr())}
-	if !verified {
-		table, src = g.unproven, source{prefix: netip.PrefixFrom(ev.Source.Addr(), ev.Source.Addr().BitLen()), port: ev.Source.Port()}
-	}
-	var s *scored
-	broken := -1
-	for i, r := range g.cfg.Rules {
-		w := r.Weights[ev.Reason]
-		if w == 0 {
-			continue
-		}
-		if s == nil {
-			s = table.touch(src, len(g.cfg.Rules), now)
-			s.keep(ev, g.cfg.Evidence)
-		}
-		if s.add(i, r, mark{ev.At, w}, now) >= r.Threshold && broken < 0 {
-			broken = i
-		}
-	}
-	if broken < 0 {
-		return
-	}
-	evidence := append([]Evidence(nil), s.evidence...)
-	if verified {
-		g.banByRuleLocked(src.prefix, g.cfg.Rules[broken], ev.Reason, evidence, now)
-	} else {
-		g.holdLocked(ev, now)
-	}
-	// What has been paid for is not counted again.
-	for i := range s.marks {
-		s.marks[i] = nil
+	g.scoring.recorder.put(score.NewRecord(o, now, g.scoring.env.Known(site(addr)), g.scoring.env.KnownTotal()))
+	for _, d := range g.scoring.engine.Offence(o, now, g.scoring.env) {
+		g.obeyLocked(d, o, now)
 	}
 }
 
-// holdLocked shuts an unverified source out by address and port, for a short time, in user space.
-func (g *Guard) holdLocked(ev Evidence, now time.Time) {
-	if g.cfg.Hold <= 0 {
-		return
+// obeyLocked puts a decision into force.
+func (g *Guard) obeyLocked(d score.Decision, o Offence, now time.Time) {
+	if d.Tripped {
+		g.alarmLocked(now)
 	}
-	h := Held{Source: ev.Source, Reason: ev.Reason, Until: now.Add(g.cfg.Hold)}
-	for len(g.held) >= g.cfg.MaxHolds {
+	switch d.Kind {
+	case score.Hold:
+		g.holdLocked(Held{
+			Source: d.Flow, Reason: d.Reason, Until: now.Add(d.Length), Verified: d.Verified, Rule: d.Rule, AOR: d.AOR,
+		}, now)
+	case score.Ban:
+		g.banByRuleLocked(d.Prefix, Rule{Name: d.Rule, Ban: d.Length}, d.Reason, d.Evidence, now)
+	case score.Limit:
+		g.scoring.limited++
+		g.limitLocked(d.Prefix, now.Add(d.Length))
+	case score.Monitor:
+		g.scoring.monitored++
+		would := Ban{Prefix: d.Prefix, Reason: d.Reason, Rule: d.Rule, By: ByRule, From: now, Until: now.Add(d.Length), Evidence: d.Evidence}
+		if d.Flow.IsValid() {
+			would.Prefix = netip.PrefixFrom(o.Source.Addr(), o.Source.Addr().BitLen())
+		}
+		g.log.Info("a rule in monitor mode would have acted", "prefix", would.Prefix, "flow", d.Flow, "rule", d.Rule, "reason", d.Reason)
+		g.watch.publish(Event{At: now, Kind: EventMonitor, Ban: &would})
+	}
+}
+
+// endedLocked takes note that a ban is in force no longer. One that a person lifted makes no repeater.
+func (g *Guard) endedLocked(p Past) {
+	g.scoring.engine.Lifted(p.Prefix)
+	if p.EndedBy == byExpiry {
+		g.scoring.history.Add(p.Prefix, p.Ended)
+	}
+}
+
+// tidyLocked forgets what has ended.
+func (g *Guard) tidyLocked(now time.Time) {
+	for len(g.held) > 0 && !g.held[0].Until.After(now) {
 		g.releaseLocked()
-		g.holdsEvicted++
 	}
-	g.view.holds.set(h.Source, h.Until)
-	g.held = append(g.held, h)
-	g.log.Debug("unverified source is on hold", "source", h.Source, "reason", h.Reason, "until", h.Until)
-	g.watch.publish(Event{At: now, Kind: EventHold, Held: &h})
+	g.scoring.engine.Forget(now)
+	g.scoring.known.Len(now)
+	g.alarmLocked(now)
 }
 
-// releaseLocked ends the oldest hold. A later one of the same source stays.
-func (g *Guard) releaseLocked() {
-	h := g.held[0]
-	g.held = g.held[1:]
-	if t, ok := g.view.holds.get(h.Source); ok && !t.After(h.Until) {
-		g.view.holds.delete(h.Source)
-	}
+// rescoreLocked takes a new configuration over. Counts towards a threshold begin anew; registrations and history stay.
+func (g *Guard) rescoreLocked(cfg Config) {
+	g.scoring.engine.Reload(cfg.Scoring())
+	g.scoring.known.Limit(cfg.MaxKnown)
+	g.scoring.recorder.set(cfg.Record)
 }
 
-// scores tells how near to a threshold a source is.
-func (s *scored) scores(rules []Rule, now time.Time) []Score {
-	var out []Score
-	for i, r := range rules {
-		if n := sum(fresh(append([]mark(nil), s.marks[i]...), r.Window, now)); n > 0 {
-			out = append(out, Score{Rule: r.Name, Sum: n, Threshold: r.Threshold, Window: r.Window})
-		}
+// explainLocked adds to e what is known of the scores of an address.
+func (g *Guard) explainLocked(e *Explanation, now time.Time) {
+	s := site(e.Addr)
+	e.Scores, e.FlowScores, e.Evidence = g.scoring.engine.Scores(s, now)
+	e.Known = g.scoring.known.Count(s, now)
+	var memory time.Duration
+	for _, r := range g.cfg.Rules {
+		memory = max(memory, r.Memory)
 	}
-	return out
+	e.Repeat = g.scoring.history.Count(s, now.Add(-memory))
 }
 
-// longestWindow is how long an offence can count.
-func longestWindow(rules []Rule) time.Duration {
-	var w time.Duration
-	for _, r := range rules {
-		w = max(w, r.Window)
-	}
-	return w
+// countLocked adds the numbers of the scoring to s.
+func (g *Guard) countLocked(s *Stats, now time.Time) {
+	sc := &g.scoring
+	s.Scored, s.ScoresEvicted = sc.engine.Scored(), sc.engine.Evicted()
+	s.Known, s.KnownSources, s.KnownEvicted = sc.known.Len(now), sc.known.Sites(now), sc.known.Evicted()
+	s.Monitored, s.Limited = sc.monitored, sc.limited
+	s.Breaker = sc.engine.Breaker(now)
+	s.Recorded, s.RecordsDropped, s.RecordFaults = sc.recorder.counts()
 }
 
 // clean makes a stranger's text fit for a journal line and a terminal: printable, and at most limit bytes.
-func clean(s string, limit int) string {
-	s = strings.Map(func(r rune) rune {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, s[:min(len(s), 4*limit)])
-	if len(s) > limit {
-		s = strings.TrimRightFunc(s[:limit], func(r rune) bool { return r == unicode.ReplacementChar })
-	}
-	return s
-}
+func clean(s string, limit int) string { return score.Clean(s, limit) }

@@ -101,7 +101,26 @@ func (g *Guard) limitLocked(p netip.Prefix, until time.Time) {
 	}
 }
 
-func (g *Guard) expireLimitsLocked(now time.Time) {
+// markKnownLocked tells the tables that a good registration lives behind a source until then.
+func (g *Guard) markKnownLocked(p netip.Prefix, until time.Time) {
+	if !until.After(g.marked[p]) {
+		return
+	}
+	g.marked[p] = until
+	if err := g.set.Know(p, g.base.tick(until)); err != nil {
+		g.kernelFaultLocked(err)
+	}
+}
+
+func (g *Guard) unmarkKnownLocked(p netip.Prefix) {
+	delete(g.marked, p)
+	if err := g.set.Unknow(p); err != nil {
+		g.kernelFaultLocked(err)
+	}
+}
+
+// expireSourcesLocked forgets limits and registrations that have ended. In the tables they end by themselves.
+func (g *Guard) expireSourcesLocked(now time.Time) {
 	for p, until := range g.limited {
 		if in(until, now) {
 			continue
@@ -111,19 +130,10 @@ func (g *Guard) expireLimitsLocked(now time.Time) {
 			g.kernelFaultLocked(err)
 		}
 	}
-}
-
-// markKnownLocked tells the tables until when good registrations live behind a source; the zero time: there are none any more. The
-// allowances of a known source in the kernel filter end by themselves.
-func (g *Guard) markKnownLocked(p netip.Prefix, until time.Time) {
-	var err error
-	if until.IsZero() {
-		err = g.set.Unknow(p)
-	} else {
-		err = g.set.Know(p, g.base.tick(until))
-	}
-	if err != nil {
-		g.kernelFaultLocked(err)
+	for p, until := range g.marked {
+		if !in(until, now) {
+			g.unmarkKnownLocked(p)
+		}
 	}
 }
 

@@ -8,30 +8,6 @@ import (
 	"brickhouse/shared/verdict"
 )
 
-// Offence is one thing that a source did wrong.
-type Offence struct {
-	Source netip.AddrPort
-	// Verified tells that this very message proves its source: it came over a TCP or TLS connection, or it echoed a nonce
-	// that we had sent to that address. A UDP source that merely proved itself earlier is not enough: the message that
-	// offends may be forged in its name.
-	Verified  bool
-	Reason    verdict.Reason
-	AOR       string // address of record that was tried; may be empty; a stranger's text
-	Detail    string // one more fact for whoever reads Why; a stranger's text
-	Interface string // name of the SIP interface
-	At        time.Time
-}
-
-// Evidence is an offence as it is kept to explain a ban.
-type Evidence struct {
-	At        time.Time      `json:"at"`
-	Source    netip.AddrPort `json:"source"`
-	Reason    verdict.Reason `json:"reason"`
-	AOR       string         `json:"aor,omitempty"`
-	Detail    string         `json:"detail,omitempty"`
-	Interface string         `json:"interface,omitempty"`
-}
-
 // Ban is a source or network that is shut out. It is a value: changing it changes nothing.
 type Ban struct {
 	Prefix   netip.Prefix   `json:"prefix"`
@@ -69,33 +45,31 @@ type Past struct {
 	EndNote string    `json:"end_note,omitempty"`
 }
 
-// Score is how near a source is to a rule's threshold.
-type Score struct {
-	Rule      string        `json:"rule"`
-	Sum       int           `json:"sum"`
-	Threshold int           `json:"threshold"`
-	Window    time.Duration `json:"window_ns"`
-}
-
-// Held is an unverified source that is on hold.
+// Held is a source that is on hold, by address and port.
 type Held struct {
-	Source netip.AddrPort `json:"source"`
-	Reason verdict.Reason `json:"reason"`
-	Until  time.Time      `json:"until"`
+	Source   netip.AddrPort `json:"source"`
+	Reason   verdict.Reason `json:"reason"`
+	Until    time.Time      `json:"until"`
+	Verified bool           `json:"verified,omitempty"` // it proved its source; it is held since others behind its address are good
+	Rule     string         `json:"rule,omitempty"`     // whose threshold it reached
+	AOR      string         `json:"aor,omitempty"`      // the account that was tried too often from there, over this flow at last
 }
 
 // Explanation is all that the guard knows about an address.
 type Explanation struct {
-	Addr     netip.Addr      `json:"addr"`
-	Verdict  verdict.Verdict `json:"-"`
-	Outcome  string          `json:"outcome"`              // "pass" or "drop: reason"
-	Allowed  string          `json:"allowed_by,omitempty"` // allow-list entry that covers it, as "trunks 192.0.2.0/24"
-	Listed   string          `json:"listed_by,omitempty"`  // list that bans it, as "list drop"
-	Bans     []Ban           `json:"bans,omitempty"`       // those in force that cover it, most specific first
-	Held     []Held          `json:"held,omitempty"`       // its ports that are on hold
-	Scores   []Score         `json:"scores,omitempty"`     // where it is near a threshold
-	Evidence []Evidence      `json:"evidence,omitempty"`   // its last offences, oldest first
-	History  []Past          `json:"history,omitempty"`    // earlier bans, newest first
+	Addr       netip.Addr      `json:"addr"`
+	Verdict    verdict.Verdict `json:"-"`
+	Outcome    string          `json:"outcome"`               // "pass" or "drop: reason"
+	Allowed    string          `json:"allowed_by,omitempty"`  // allow-list entry that covers it, as "trunks 192.0.2.0/24"
+	Listed     string          `json:"listed_by,omitempty"`   // list that bans it, as "list drop"
+	Bans       []Ban           `json:"bans,omitempty"`        // those in force that cover it, most specific first
+	Held       []Held          `json:"held,omitempty"`        // its ports that are on hold
+	Scores     []Score         `json:"scores,omitempty"`      // where it is near a threshold
+	Evidence   []Evidence      `json:"evidence,omitempty"`    // its last offences, oldest first
+	History    []Past          `json:"history,omitempty"`     // earlier bans, newest first
+	FlowScores []Score         `json:"flow_scores,omitempty"` // where single flows and accounts behind its address are near one, highest first
+	Repeat     int             `json:"repeat,omitempty"`      // earlier bans that make the next one longer
+	Known      int             `json:"known,omitempty"`       // good registrations that live behind it
 }
 
 // EventKind is what an Event tells.
@@ -103,23 +77,26 @@ type EventKind string
 
 // The kinds of events.
 const (
-	EventBan    EventKind = "ban"    // a ban began or was changed
-	EventUnban  EventKind = "unban"  // a person lifted a ban
-	EventExpire EventKind = "expire" // a ban ended by itself
-	EventHold   EventKind = "hold"   // an unverified source was put on hold
-	EventDrop   EventKind = "drop"   // a sample of what was dropped
+	EventBan     EventKind = "ban"     // a ban began or was changed
+	EventUnban   EventKind = "unban"   // a person lifted a ban
+	EventExpire  EventKind = "expire"  // a ban ended by itself
+	EventHold    EventKind = "hold"    // an address and port was put on hold
+	EventMonitor EventKind = "monitor" // a rule in monitor mode would have banned or held a source
+	EventBreaker EventKind = "breaker" // the circuit breaker of the rules opened or closed
+	EventDrop    EventKind = "drop"    // a sample of what was dropped
 )
 
 // Event is something that happened, as Watch tells it.
 type Event struct {
-	At   time.Time `json:"at"`
-	Kind EventKind `json:"kind"`
-	Ban  *Ban      `json:"ban,omitempty"`  // ban, unban, expire
-	By   string    `json:"by,omitempty"`   // unban: who
-	Note string    `json:"note,omitempty"` // unban: why
-	Held *Held     `json:"held,omitempty"` // hold
-	Drop *Drop     `json:"drop,omitempty"` // drop
-	Lost int       `json:"lost,omitempty"` // events that this watcher missed before this one, since it was too slow
+	At      time.Time     `json:"at"`
+	Kind    EventKind     `json:"kind"`
+	Ban     *Ban          `json:"ban,omitempty"`     // ban, unban, expire; monitor: what would have been
+	By      string        `json:"by,omitempty"`      // unban: who
+	Note    string        `json:"note,omitempty"`    // unban: why
+	Held    *Held         `json:"held,omitempty"`    // hold
+	Drop    *Drop         `json:"drop,omitempty"`    // drop
+	Breaker *BreakerState `json:"breaker,omitempty"` // breaker
+	Lost    int           `json:"lost,omitempty"`    // events that this watcher missed before this one, since it was too slow
 }
 
 // Drop is a sample of what was dropped, or, in monitor mode, would have been.
@@ -181,27 +158,36 @@ type FeedStats struct {
 
 // Stats is the guard in numbers.
 type Stats struct {
-	Mode          Mode            `json:"mode"`
-	Why           string          `json:"why,omitempty"`
-	Interfaces    []InterfaceMode `json:"interfaces,omitempty"`
-	Bans          int             `json:"bans"`
-	Holds         int             `json:"holds"`
-	Scored        int             `json:"scored"`              // sources with offences that still count
-	Allowed       int             `json:"allowed"`             // entries of the allow list
-	Offences      uint64          `json:"offences"`            // since start
-	BansMade      uint64          `json:"bans_made"`           // since start, by rules and persons
-	BansRefused   uint64          `json:"bans_refused"`        // by rules, since the table was full
-	ScoresEvicted uint64          `json:"scores_evicted"`      // sources forgotten since the table was full
-	HoldsEvicted  uint64          `json:"holds_evicted"`       // holds ended early since the table was full
-	JournalFaults uint64          `json:"journal_faults"`      // failed writes; the bans are in force all the same
-	KernelFaults  uint64          `json:"kernel_faults"`       // failed changes of the kernel's tables; user space holds them
-	Limited       int             `json:"limited"`             // sources held to a strict rate
-	Unguarded     string          `json:"unguarded,omitempty"` // why media ports are not closed in the kernel
-	SamplesLost   uint64          `json:"samples_lost"`        // samples that the kernel had no room for
-	TableBytes    int             `json:"table_bytes"`         // size of the tables of hosts
-	Counts        []Count         `json:"counts,omitempty"`
-	Lists         []ListCount     `json:"lists,omitempty"`
-	Feeds         []FeedStats     `json:"feeds,omitempty"`
+	Mode           Mode            `json:"mode"`
+	Why            string          `json:"why,omitempty"`
+	Interfaces     []InterfaceMode `json:"interfaces,omitempty"`
+	Bans           int             `json:"bans"`
+	Holds          int             `json:"holds"`
+	Scored         int             `json:"scored"`       // sources with offences that still count
+	Allowed        int             `json:"allowed"`      // entries of the allow list
+	Offences       uint64          `json:"offences"`     // since start
+	BansMade       uint64          `json:"bans_made"`    // since start, by rules and persons
+	BansRefused    uint64          `json:"bans_refused"` // by rules, since the table was full
+	Monitored      uint64          `json:"monitored"`    // what rules in monitor mode would have banned or held
+	Limited        uint64          `json:"limited"`      // rate limits instead of bans, while the circuit breaker was open
+	Breaker        BreakerState    `json:"breaker"`
+	Known          int             `json:"known"`               // good registrations
+	KnownSources   int             `json:"known_sources"`       // sources behind which they live
+	KnownEvicted   uint64          `json:"known_evicted"`       // registrations forgotten since the table was full
+	Recorded       uint64          `json:"recorded"`            // offences written to the record
+	RecordsDropped uint64          `json:"records_dropped"`     // not recorded, since the disk was behind
+	RecordFaults   uint64          `json:"record_faults"`       // failed writes of the record
+	ScoresEvicted  uint64          `json:"scores_evicted"`      // sources forgotten since the table was full
+	HoldsEvicted   uint64          `json:"holds_evicted"`       // holds ended early since the table was full
+	JournalFaults  uint64          `json:"journal_faults"`      // failed writes; the bans are in force all the same
+	KernelFaults   uint64          `json:"kernel_faults"`       // failed changes of the kernel's tables; user space holds them
+	LimitedNow     int             `json:"limited_now"`         // sources held to a strict rate
+	Unguarded      string          `json:"unguarded,omitempty"` // why media ports are not closed in the kernel
+	SamplesLost    uint64          `json:"samples_lost"`        // samples that the kernel had no room for
+	TableBytes     int             `json:"table_bytes"`         // size of the tables of hosts
+	Counts         []Count         `json:"counts,omitempty"`
+	Lists          []ListCount     `json:"lists,omitempty"`
+	Feeds          []FeedStats     `json:"feeds,omitempty"`
 }
 
 // Errors that tell the caller what to do differently.
