@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,6 +46,7 @@ func (b *benched) Fill(l filterbench.Load) (time.Duration, error) {
 		return 0, err
 	}
 	hosts := append(append(l.Hosts[:0:0], l.Hosts...), l.Sites...)
+	slices.SortFunc(hosts, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }) // as lists come
 	start := time.Now()
 	if err := s.SetList(table.FirstBan, hosts); err != nil {
 		return 0, err

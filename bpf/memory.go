@@ -91,8 +91,8 @@ func newMemory(maps *edgeObjects) (*memory, error) {
 func (m *memory) Deep() map[netip.Prefix]table.Meta { return m.deep }
 
 // Fixed returns the presence filters.
-func (m *memory) Fixed() (dir4, dir6, dir6w []table.Line) {
-	return m.fixed[0].lines(table.Dir4Lines), m.fixed[1].lines(table.Dir6Lines), m.fixed[2].lines(table.Dir6wLines)
+func (m *memory) Fixed() (dir4, dir6, dir6w []table.Line, blank bool) {
+	return m.fixed[0].lines(table.Dir4Lines), m.fixed[1].lines(table.Dir6Lines), m.fixed[2].lines(table.Dir6wLines), false
 }
 
 // close gives back what Next keeps. What is mapped into our memory goes when nobody can reach it.

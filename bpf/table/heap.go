@@ -6,8 +6,8 @@ import "net/netip"
 type Heap struct{}
 
 // Fixed returns empty presence filters.
-func (Heap) Fixed() (dir4, dir6, dir6w []Line) {
-	return make([]Line, Dir4Lines), make([]Line, Dir6Lines), make([]Line, Dir6wLines)
+func (Heap) Fixed() (dir4, dir6, dir6w []Line, blank bool) {
+	return make([]Line, Dir4Lines), make([]Line, Dir6Lines), make([]Line, Dir6wLines), true
 }
 
 // Next returns empty tables.

@@ -128,7 +128,13 @@ func newFilter(lines []Line) *filter {
 // blankFilter takes lines that are all zero.
 func blankFilter(lines []Line) *filter { return &filter{lines, make([]uint64, len(lines)/64)} }
 
+// draft makes a filter of n lines that nobody reads yet. It has memory only once something is set.
+func draft(n int) *filter { return &filter{nil, make([]uint64, n/64)} }
+
 func (f *filter) set(line, word, bits uint64) {
+	if f.lines == nil {
+		f.lines = make([]Line, 64*len(f.dirty))
+	}
 	f.dirty[line/64] |= 1 << (line % 64)
 	if w := &f.lines[line][word]; *w&bits != bits {
 		atomic.StoreUint64(w, *w|bits)
@@ -149,7 +155,11 @@ func (f *filter) include(next *filter) {
 // become makes f equal to next.
 func (f *filter) become(next *filter) {
 	f.eachDirty(func(line uint64) {
-		for word, w := range next.lines[line] {
+		var want Line
+		if next.lines != nil {
+			want = next.lines[line]
+		}
+		for word, w := range want {
 			if f.lines[line][word] != w {
 				atomic.StoreUint64(&f.lines[line][word], w)
 			}
@@ -203,7 +213,7 @@ func (f *filter) present6(prefix uint64) bool {
 }
 
 func (f *filter) mark6(prefix uint64) {
-	line, word, shift := dir6At(prefix, len(f.lines))
+	line, word, shift := dir6At(prefix, 64*len(f.dirty))
 	f.set(line, word, 1<<shift)
 }
 

@@ -20,8 +20,8 @@ const (
 
 // Memory is where tables stand.
 type Memory interface {
-	// Fixed returns the presence filters: Dir4Lines, Dir6Lines and Dir6wLines long.
-	Fixed() (dir4, dir6, dir6w []Line)
+	// Fixed returns the presence filters: Dir4Lines, Dir6Lines and Dir6wLines long; blank says that all of them is zero.
+	Fixed() (dir4, dir6, dir6w []Line, blank bool)
 	// Next returns zeroed memory for the tables of the next generation. keep is held as long as anybody may read there.
 	Next(lines [Tables]int) (tables [Tables][]Line, keep any, err error)
 	// Flip lets readers see what Next returned last, and tells them how entries are spread there, and which lists only count.
@@ -83,8 +83,12 @@ func New(mem Memory) *Set {
 }
 
 func (s *Set) takeFixed() {
-	dir4, dir6, dir6w := s.mem.Fixed()
-	s.dir4, s.dir6, s.dir6w = newFilter(dir4), newFilter(dir6), newFilter(dir6w)
+	dir4, dir6, dir6w, blank := s.mem.Fixed()
+	make := newFilter
+	if blank {
+		make = blankFilter
+	}
+	s.dir4, s.dir6, s.dir6w = make(dir4), make(dir6), make(dir6w)
 }
 
 func check(p netip.Prefix) error {
@@ -316,7 +320,7 @@ func (s *Set) rebuild(spare, coarse int) (ok bool, err error) {
 		hosts6: newBuckets(tables[Hosts6], true, rand.Uint64()|1),
 		nets:   newNets4(tables[Nets4], tables[Rules4], coarse),
 		keep:   keep, monitored: s.monitored,
-	}, dir4: blankFilter(make([]Line, Dir4Lines)), dir6: blankFilter(make([]Line, Dir6Lines)), dir6w: blankFilter(make([]Line, Dir6wLines))}
+	}, dir4: draft(Dir4Lines), dir6: draft(Dir6Lines), dir6w: draft(Dir6wLines)}
 	if err := b.fill(); err != nil {
 		if errors.Is(err, errNoRoom) {
 			return false, nil

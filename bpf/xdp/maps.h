@@ -122,7 +122,8 @@ struct {
 } ports SEC(".maps");
 
 /* Rate cells (GCRA): the theoretical arrival time of the next packet, CLOCK_MONOTONIC in ns, by hash of source and class. */
-#define CELLS (1 << 20)
+#define CELLS_BITS 18 /* 2 MiB: strangers would have to send ten million packets a second to use up each other's */
+#define CELLS (1 << CELLS_BITS)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -23,7 +23,7 @@ struct packet {
 };
 
 /* The clock. It moves with the jiffies, and asking costs more than to look whether they did. */
-static __always_inline __u64 now_of(struct packet *p)
+static __always_inline __u64 now_of(const struct packet *p)
 {
 	__u64 jiffies = bpf_jiffies64();
 

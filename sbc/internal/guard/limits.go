@@ -36,18 +36,31 @@ func (l *limits) cell(a netip.Addr, does uint64) *atomic.Int64 {
 	return &l.cells[mix(l.seed, site(a).Addr(), does)%userCells]
 }
 
-// take takes one packet's room of a cell; false if there is none.
+// due is when a cell's next packet is, and how far ahead of that it may come.
+func (r Rate) due(cell *atomic.Int64, now time.Duration) (gap, from, slack int64) {
+	gap = max(1, int64(float64(time.Second)/r.Rate))
+	return gap, max(cell.Load(), int64(now)), gap * int64(max(1, r.Burst)-1)
+}
+
+// full reports whether a cell has no room.
+func (r Rate) full(cell *atomic.Int64, now time.Duration) bool {
+	if r.Rate <= 0 {
+		return false
+	}
+	_, from, slack := r.due(cell, now)
+	return from-int64(now) > slack
+}
+
+// take takes one packet's room of a cell; false if there is none. Two at once may take one's room for two, a packet too many.
 func (r Rate) take(cell *atomic.Int64, now time.Duration) bool {
 	if r.Rate <= 0 {
 		return true
 	}
-	gap := max(1, int64(float64(time.Second)/r.Rate))
-	was := cell.Load()
-	from := max(was, int64(now))
-	if from-int64(now) > gap*int64(max(1, r.Burst)-1) {
+	gap, from, slack := r.due(cell, now)
+	if from-int64(now) > slack {
 		return false
 	}
-	cell.CompareAndSwap(was, from+gap)
+	cell.Store(from + gap)
 	return true
 }
 
@@ -60,11 +73,14 @@ func (l *limits) datagram(a netip.Addr, class table.List, now time.Duration) ver
 	case table.Limited:
 		r = l.rates.Limited
 	}
-	switch {
-	case !r.take(l.cell(a, doesDatagram), now):
-		return verdict.SourceRate
-	case class != table.Known && !l.rates.Strangers.take(&l.strangers, now):
+	if class != table.Known && l.rates.Strangers.full(&l.strangers, now) {
 		return verdict.StrangersRate
+	}
+	if !r.take(l.cell(a, doesDatagram), now) {
+		return verdict.SourceRate
+	}
+	if class != table.Known {
+		l.rates.Strangers.take(&l.strangers, now)
 	}
 	return verdict.None
 }
