@@ -25,7 +25,7 @@ func Commands(socket string) []*cobra.Command {
 	bans := &command.Admin{}
 	return []*cobra.Command{
 		bans.Group("ban", "Who is banned, and why", socketVar, socket,
-			banList(bans), banAdd(bans), banDel(bans), banWhy(bans), banWatch(bans), banStats(bans)),
+			banList(bans), banAdd(bans), banDel(bans), banWhy(bans), banWatch(bans), banStats(bans), banToken(bans)),
 		calladmin.Command(socketVar, socket),
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"brickhouse/sbc/internal/admission"
+	"brickhouse/sbc/internal/banapi"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/regcache"
@@ -54,6 +55,7 @@ type Border struct {
 	resolver route.Resolver
 
 	guard    *guard.Guard
+	banAPI   *banapi.Server // nil: other tools may not ban
 	anchor   *anchor.Anchor
 	cache    *regcache.Cache
 	tx       *transaction.Layer
@@ -63,6 +65,9 @@ type Border struct {
 	policies map[realmName]*b2bua.LegPolicy
 	media    map[realmName]anchor.Realm
 	trunks   atomic.Pointer[trunkTable] // replaced by Reload
+
+	maxBans    atomic.Int64  // of the guard's configuration; replaced by Reload
+	readFaults atomic.Uint64 // scrapes that could not read the filter's counters
 
 	workers *transaction.Workers // what must not hold up a reader
 	closing context.Context      // ends with Close
@@ -91,7 +96,12 @@ func New(cfg Config, log *slog.Logger, m *telemetry.Metrics) (*Border, error) {
 		b.Close()
 		return nil, err
 	}
+	b.maxBans.Store(int64(cfg.Guard.MaxBans))
 	b.gauges(m)
+	if err := b.openBanAPI(); err != nil {
+		b.Close()
+		return nil, err
+	}
 	listen.Serve(b.realms[access].interfaces)
 	listen.Serve(b.realms[peer].interfaces)
 	return b, nil
@@ -272,6 +282,7 @@ func (b *Border) Close() {
 		b.engine.Close(hangupPatience)
 	}
 	b.stop()
+	b.closeBanAPI()
 	b.workers.Wait()
 	b.running.Lock()
 	defer b.running.Unlock()
@@ -320,6 +331,8 @@ func (b *Border) Reload(cfg Config) error {
 		use()
 	}
 	b.trunks.Store(trunks)
+	b.maxBans.Store(int64(cfg.Guard.MaxBans))
+	b.reloadBanAPI(cfg.BanAPI)
 	for group, prefixes := range b.neverBanned() {
 		errs = append(errs, b.guard.SetAllow(group, prefixes))
 	}

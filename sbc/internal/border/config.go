@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"brickhouse/sbc/internal/banapi"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/route"
@@ -29,6 +30,7 @@ type Config struct {
 	Core    Core                    `yaml:"core" doc:"The side of the exchange."`
 	Media   anchor.Config           `yaml:"media" doc:"The media relay."`
 	Guard   guard.Config            `yaml:"guard" doc:"Who is banned, and when."`
+	BanAPI  banapi.Config           `yaml:"ban_api" doc:"Endpoint on this host for other tools that ban or read bans: fail2ban, CrowdSec's bouncers, scripts."`
 	Limits  Limits                  `yaml:"limits" doc:"What the border takes on."`
 }
 
