@@ -6,6 +6,15 @@ import (
 	"testing"
 )
 
+// notification is an alert with all that CrowdSec puts into it.
+const notification = `[{"capacity":5,"created_at":"2026-11-20T10:00:00Z","decisions":[{"duration":"3h59m58s","id":17,"origin":"crowdsec",
+"scenario":"crowdsecurity/ssh-bf","scope":"Ip","simulated":false,"type":"ban","until":"2026-11-20T14:00:00Z","uuid":"f0e1","value":"203.0.113.5"}],
+"events":[{"meta":[{"key":"ASNOrg","value":"Example"},{"key":"log_type","value":"ssh_failed-auth"}],"timestamp":"2026-11-20T09:59:59Z"}],
+"events_count":6,"id":4,"kind":"crowdsec","labels":null,"leakspeed":"10s","machine_id":"m","message":"Ip 203.0.113.5 performed 'crowdsecurity/ssh-bf'",
+"meta":[],"remediation":true,"scenario":"crowdsecurity/ssh-bf","scenario_hash":"4441","scenario_version":"0.3","simulated":false,
+"source":{"as_name":"Example","as_number":"64500","cn":"XX","ip":"203.0.113.5","latitude":52.1,"longitude":-4.5,"range":"203.0.113.0/24",
+"scope":"Ip","value":"203.0.113.5"},"start_at":"2026-11-20T09:59:00Z","stop_at":"2026-11-20T09:59:59Z","uuid":"a1b2"}]`
+
 func TestReadAlerts(t *testing.T) {
 	one := wish{Duration: "4h", Scope: "Ip", Value: "192.0.2.7", Type: "ban", Scenario: "ssh-bf"}
 	deep := func(n int) string { return `[{"events":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}]` }
@@ -16,10 +25,11 @@ func TestReadAlerts(t *testing.T) {
 		wishes []wish
 		err    string
 	}{
-		"nothing":             {`[]`, 0, nil, ""},
-		"as an agent sends":   {alert("4h", "Ip", "192.0.2.7"), 1, []wish{one}, ""},
-		"no decisions":        {`[{"scenario":"x","decisions":null},{}]`, 2, nil, ""},
-		"scenario comes last": {`[{"decisions":[` + decision + `],"scenario":"ssh-bf"}]`, 1, []wish{one}, ""},
+		"nothing":                               {`[]`, 0, nil, ""},
+		"as an agent sends":                     {alert("4h", "Ip", "192.0.2.7"), 1, []wish{one}, ""},
+		"as CrowdSec's HTTP notification sends": {notification, 1, []wish{{Duration: "3h59m58s", Scope: "Ip", Value: "203.0.113.5", Type: "ban", Scenario: "crowdsecurity/ssh-bf"}}, ""},
+		"no decisions":                          {`[{"scenario":"x","decisions":null},{}]`, 2, nil, ""},
+		"scenario comes last":                   {`[{"decisions":[` + decision + `],"scenario":"ssh-bf"}]`, 1, []wish{one}, ""},
 		"only a simulation": {`[{},{"simulated":true,"decisions":[{"simulated":null,"value":"x"}]}]`, 2,
 			[]wish{{Alert: 1, Value: "x", Simulated: true}}, ""},
 		"keys are as they are": {`[{"Decisions":[` + decision + `],"decisions":[{"VALUE":"x"}]}]`, 1, []wish{{}}, ""},
@@ -61,7 +71,7 @@ func TestReadAlerts(t *testing.T) {
 
 // FuzzReadAlerts holds the bounds of what is read, and that only networks and times that can be meant are understood.
 func FuzzReadAlerts(f *testing.F) {
-	for _, s := range []string{alert("4h", "Ip", "192.0.2.7"), alert("10m", "range", "2001:db8::/48"), `[]`, `[{"decisions":null}]`,
+	for _, s := range []string{notification, alert("4h", "Ip", "192.0.2.7"), alert("10m", "range", "2001:db8::/48"), `[]`, `[{"decisions":null}]`,
 		`[{"a":[{"b":{"c":[1,2.5e3,true,null,"\u0000"]}}]}]`, `[{"simulated":true,"decisions":[{"type":"ban"},{}]}]`, `[{"decisions":[{"value":"x","value":"y"}]}]`} {
 		f.Add([]byte(s))
 	}

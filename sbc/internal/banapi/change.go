@@ -89,11 +89,14 @@ func (s *Server) banOne(h *holder, w wish) outcome {
 		o.Detail = fmt.Sprintf("this token has its %d bans already", h.MaxBans)
 		return o
 	}
+	began := s.now()
 	err = s.guard.Ban(prefix, length, h.by(), w.Scenario)
 	s.changed()
 	if err != nil {
 		o.Detail = err.Error()
-		return o
+		if b, ok := s.standing(prefix); !ok || b.By != h.by() || b.From.Before(began) {
+			return o
+		} // else it is in force, and only the journal failed
 	}
 	o.Outcome = outcomeBanned
 	return o

@@ -45,10 +45,15 @@ func writeJSON(w http.ResponseWriter, status int, kind string, v any) {
 	if err != nil { // our own types always marshal
 		status, body = http.StatusInternalServerError, []byte(`{}`)
 	}
+	header(w, kind)
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the caller may be gone; there is nobody else to tell
+}
+
+// header sets what all answers have.
+func header(w http.ResponseWriter, kind string) {
 	h := w.Header()
 	h.Set("Content-Type", kind)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the caller may be gone; there is nobody else to tell
 }

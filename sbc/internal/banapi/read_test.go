@@ -2,7 +2,10 @@ package banapi
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -135,6 +138,60 @@ func TestStreamAtOnce(t *testing.T) {
 	r.server.Reload(Config{Tokens: cfg.Tokens[:1]})
 	r.do("read", "GET", "/v1/decisions", "", 401)
 	if got := r.do("ban", "GET", "/v1/decisions/stream", "", 200); !strings.Contains(got, `"new":[],"deleted":[]`) {
+		t.Error(got)
+	}
+}
+
+// failingWriter takes so many bytes, then it fails: a bouncer that went away.
+type failingWriter struct{ left int }
+
+func (w *failingWriter) Write(b []byte) (int, error) {
+	if w.left -= len(b); w.left < 0 {
+		return 0, io.ErrClosedPipe
+	}
+	return len(b), nil
+}
+
+// What could not be sent is told again.
+func TestStreamInterrupted(t *testing.T) {
+	r := newRig(t, nil)
+	h := (*r.server.holders.Load())[1]
+	r.ban("192.0.2.1/32", time.Hour, "anna")
+	for left := range 200 { // an answer of two decisions is longer
+		v, err := r.server.getStream(h, r.request("read", "GET", "/v1/decisions/stream", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left == 100 {
+			r.ban("192.0.2.2/32", time.Hour, "anna")
+			r.move(snapshotAge)
+		}
+		if err := v.(body)(&failingWriter{left}); err == nil && left < 100 {
+			t.Fatalf("%d bytes were enough", left)
+		}
+	}
+	if got := r.poll("read", ""); got != "+192.0.2.1 192.0.2.2 -" {
+		t.Error(got)
+	}
+}
+
+// All bans of a large table come through, and are told once.
+func TestLongList(t *testing.T) {
+	r := newRig(t, nil)
+	const n = 4000
+	var all sync.WaitGroup
+	for i := range n { // at a time, since each waits for the disk
+		all.Go(func() { r.ban(fmt.Sprintf("10.2.%d.%d/32", i/250, i%250+1), time.Hour, "anna") })
+	}
+	all.Wait()
+	r.move(snapshotAge)
+	if got := strings.Count(r.decisions(""), " ") + 1; got != n {
+		t.Errorf("%d decisions", got)
+	}
+	if got := strings.Count(r.poll("read", "?startup=true"), "10.2."); got != n {
+		t.Errorf("%d in the stream", got)
+	}
+	if got := r.poll("read", ""); got != "+ -" {
 		t.Error(got)
 	}
 }

@@ -1,6 +1,8 @@
 package banapi
 
 import (
+	"bufio"
+	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -28,16 +30,37 @@ func (s *Server) routes() *http.ServeMux {
 				*c.err = err
 				return
 			}
+			if write, long := v.(body); long {
+				s.stream(w, r, write)
+				return
+			}
 			writeJSON(w, status, kindJSON, v)
 		})
 	}
-	add("GET /v1/decisions", http.StatusOK, s.getDecisions)
-	add("GET /v1/decisions/stream", http.StatusOK, s.getStream)
+	add("GET /v1/decisions", 0, s.getDecisions)
+	add("GET /v1/decisions/stream", 0, s.getStream)
 	add("DELETE /v1/decisions", http.StatusOK, s.deleteDecisions)
 	add("DELETE /v1/decisions/{id}", http.StatusOK, s.deleteDecision)
 	add("POST /v1/alerts", http.StatusCreated, s.postAlerts)
 	add("POST "+pathUsage, http.StatusCreated, func(*holder, *http.Request) (any, error) { return struct{}{}, nil })
 	return mux
+}
+
+// body writes an answer that may be long, piece by piece: all bans of a full table take 30 MB.
+type body func(io.Writer) error
+
+// stream answers with a body.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, write body) {
+	header(w, kindJSON)
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return
+	}
+	out := bufio.NewWriterSize(w, 32<<10)
+	if err := write(out); err != nil {
+		s.log.Debug("the answer of the ban endpoint ended early", "path", r.URL.Path, "error", err)
+		panic(http.ErrAbortHandler) // the caller must not take the part for the whole
+	}
 }
 
 // query reads a query strictly: each key once.
@@ -78,19 +101,52 @@ func (s *Server) getDecisions(_ *holder, r *http.Request) (any, error) {
 	default:
 		bans = s.current().bans
 	}
-	return s.show(bans, newFilter(q)), nil
+	f := newFilter(q)
+	return body(func(w io.Writer) error {
+		n, err := s.show(w, bans, f)
+		if err == nil && n == 0 {
+			_, err = io.WriteString(w, "null")
+		}
+		return finish(w, err)
+	}), nil
 }
 
-// show describes those bans that pass the filter.
-func (s *Server) show(bans []entry, f filter) []Decision {
-	var list []Decision
+// show writes those bans that pass the filter, if there are any, as a list, and returns their number.
+func (s *Server) show(w io.Writer, bans []entry, f filter) (n int, err error) {
 	now := s.now()
-	for _, b := range bans {
-		if d := s.decision(b, now); f.match(d) {
-			list = append(list, d)
+	for _, e := range bans {
+		d := s.decision(e, now)
+		if !f.match(d) {
+			continue
 		}
+		text, err := json.Marshal(d)
+		if err != nil {
+			return n, err
+		}
+		before := ","
+		if n == 0 {
+			before = "["
+		}
+		if _, err := w.Write(append([]byte(before), text...)); err != nil {
+			return n, err
+		}
+		n++
 	}
-	return list
+	if n > 0 {
+		_, err = io.WriteString(w, "]")
+	}
+	return n, err
+}
+
+// finish ends an answer, and tells whether all of it went out.
+func finish(w io.Writer, err error) error {
+	if err == nil {
+		_, err = io.WriteString(w, "\n")
+	}
+	if b, ok := w.(*bufio.Writer); ok && err == nil {
+		err = b.Flush()
+	}
+	return err
 }
 
 // asksFor returns the address or network that a query names.
@@ -112,39 +168,47 @@ func asksFor(q url.Values) (p netip.Prefix, asked bool, err error) {
 	return p, true, err
 }
 
-// stream is what changed since a token's last poll.
-type stream struct {
-	New     []Decision `json:"new"`
-	Deleted []Decision `json:"deleted"`
-}
-
 // getStream tells a token what changed since it last asked, or everything with startup=true and to one that asks for the first
-// time. It compares all bans with what was told before, so nothing is lost however long it takes a token to come back.
+// time. It compares all bans with what was told before, so nothing is lost however long it takes a token to come back; what could
+// not be sent counts as not told.
 func (s *Server) getStream(h *holder, r *http.Request) (any, error) {
 	q, err := query(r)
 	if err != nil {
 		return nil, err
 	}
-	f := newFilter(q)
-	h.place.Lock()
-	defer h.place.Unlock()
-	now := s.current()
-	last := h.last
-	if q.Get("startup") == "true" {
-		last = nil
-	}
-	if r.Method != http.MethodHead {
-		h.last = now.bans
-	}
-	added, ended := news(last, now.bans)
-	return stream{New: notNull(s.show(added, f)), Deleted: notNull(s.show(ended, f))}, nil
+	f, startup := newFilter(q), q.Get("startup") == "true"
+	return body(func(w io.Writer) error {
+		h.place.Lock()
+		defer h.place.Unlock()
+		now, last := s.current().bans, h.last
+		if startup {
+			last = nil
+		}
+		added, ended := news(last, now)
+		err := s.part(w, `{"new":`, added, f)
+		if err == nil {
+			err = s.part(w, `,"deleted":`, ended, f)
+		}
+		if err == nil {
+			_, err = io.WriteString(w, "}")
+		}
+		if err = finish(w, err); err == nil {
+			h.last = now
+		}
+		return err
+	}), nil
 }
 
-func notNull(list []Decision) []Decision {
-	if list == nil {
-		return []Decision{}
+// part writes one list of the stream.
+func (s *Server) part(w io.Writer, name string, bans []entry, f filter) error {
+	if _, err := io.WriteString(w, name); err != nil {
+		return err
 	}
-	return list
+	n, err := s.show(w, bans, f)
+	if err == nil && n == 0 {
+		_, err = io.WriteString(w, "[]")
+	}
+	return err
 }
 
 // postAlerts bans what the decisions in alerts name. If one of them is refused, the answer is a problem that tells what became of

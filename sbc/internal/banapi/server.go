@@ -168,6 +168,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := nobody
 	defer func() {
 		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
 			s.log.Error("panic in the ban endpoint", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			s.fail(w, name, refuse(http.StatusInternalServerError, reasonFault, "internal error; see the border's log"))
 		}

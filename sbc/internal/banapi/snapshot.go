@@ -75,6 +75,9 @@ func (s *Server) changed() {
 
 // news is what is new and what has ended between two snapshots. A ban that was changed is new.
 func news(old, now []entry) (added, ended []entry) {
+	if len(old) == 0 {
+		return now, nil // no copy: it may be long
+	}
 	for len(old) > 0 && len(now) > 0 {
 		switch c := old[0].prefix.Compare(now[0].prefix); {
 		case c < 0:
