@@ -31,7 +31,15 @@ type rig struct {
 
 func newRig(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
-	r := &rig{T: t, keys: map[string]string{}, at: time.Now(), count: map[string]int{}}
+	r := openRig(t, change)
+	r.T = t
+	return r
+}
+
+// openRig makes a rig that lives as long as t.
+func openRig(t testing.TB, change func(*Config)) *rig {
+	t.Helper()
+	r := &rig{keys: map[string]string{}, at: time.Now(), count: map[string]int{}}
 	log := slog.New(slog.NewTextHandler(&r.log, nil))
 	cfg := guard.Default()
 	cfg.XDP.Mode, cfg.MaxBans = guard.XDPOff, 5000
