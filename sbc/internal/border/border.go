@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"brickhouse/sbc/internal/admission"
+	"brickhouse/sbc/internal/banapi"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/regcache"
@@ -55,6 +56,7 @@ type Border struct {
 
 	guard    *guard.Guard
 	lists    *banLists
+	banAPI   *banapi.Server // nil: other tools may not ban
 	anchor   *anchor.Anchor
 	cache    *regcache.Cache
 	tx       *transaction.Layer
@@ -65,8 +67,10 @@ type Border struct {
 	media    map[realmName]anchor.Realm
 	trunks   atomic.Pointer[trunkTable] // replaced by Reload
 
-	known   registry   // the guard
-	knowing sync.Mutex // held while it is told, so that its last word is the cache's
+	known      registry      // the guard
+	knowing    sync.Mutex    // held while it is told, so that its last word is the cache's
+	maxBans    atomic.Int64  // of the guard's configuration; replaced by Reload
+	readFaults atomic.Uint64 // scrapes that could not read the filter's counters
 
 	workers *transaction.Workers // what must not hold up a reader
 	closing context.Context      // ends with Close
@@ -95,7 +99,12 @@ func New(cfg Config, log *slog.Logger, m *telemetry.Metrics) (*Border, error) {
 		b.Close()
 		return nil, err
 	}
+	b.maxBans.Store(int64(cfg.Guard.MaxBans))
 	b.gauges(m)
+	if err := b.openBanAPI(); err != nil {
+		b.Close()
+		return nil, err
+	}
 	listen.Serve(b.realms[access].interfaces)
 	listen.Serve(b.realms[peer].interfaces)
 	return b, nil
@@ -286,6 +295,7 @@ func (b *Border) Close() {
 		b.engine.Close(hangupPatience)
 	}
 	b.stop()
+	b.closeBanAPI()
 	b.workers.Wait()
 	b.running.Lock()
 	defer b.running.Unlock()
@@ -340,6 +350,8 @@ func (b *Border) Reload(cfg Config) error {
 		use()
 	}
 	b.trunks.Store(trunks)
+	b.maxBans.Store(int64(cfg.Guard.MaxBans))
+	b.reloadBanAPI(cfg.BanAPI)
 	for group, prefixes := range b.neverBanned() {
 		errs = append(errs, b.guard.SetAllow(group, prefixes))
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"brickhouse/sbc/internal/banapi"
 	"brickhouse/sbc/internal/banlist/follow"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
@@ -31,6 +32,7 @@ type Config struct {
 	Media   anchor.Config           `yaml:"media" doc:"The media relay."`
 	Guard   guard.Config            `yaml:"guard" doc:"Who is banned, and when."`
 	Lists   []follow.List           `yaml:"lists" doc:"Lists of networks to shut out, or never to ban, from files, URLs and GeoIP databases. None is built in, and nothing is contacted that does not stand here."`
+	BanAPI  banapi.Config           `yaml:"ban_api" doc:"Endpoint on this host for other tools that ban or read bans: fail2ban, CrowdSec's bouncers, scripts."`
 	Limits  Limits                  `yaml:"limits" doc:"What the border takes on."`
 }
 

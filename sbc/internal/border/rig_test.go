@@ -150,7 +150,13 @@ func (r *rig) config() Config {
 // start makes the border and runs it until the test ends.
 func (r *rig) start() {
 	r.Helper()
-	b, err := New(r.cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), telemetry.NewMetrics("sbc", "test"))
+	r.startWith(telemetry.NewMetrics("sbc", "test"))
+}
+
+// startWith does so with metrics that the test looks at.
+func (r *rig) startWith(m *telemetry.Metrics) {
+	r.Helper()
+	b, err := New(r.cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), m)
 	if err != nil {
 		r.Fatal(err)
 	}
