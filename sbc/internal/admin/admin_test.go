@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"brickhouse/sbc/internal/banlist/follow"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/command"
@@ -25,9 +26,10 @@ import (
 // border is a guard, and no calls.
 type border struct{ g *guard.Guard }
 
-func (b border) Guard() *guard.Guard { return b.g }
-func (b border) Calls() []b2bua.Info { return []b2bua.Info{} }
-func (b border) Hangup(string) bool  { return false }
+func (b border) Guard() *guard.Guard    { return b.g }
+func (b border) Lists() []follow.Status { return nil }
+func (b border) Calls() []b2bua.Info    { return []b2bua.Info{} }
+func (b border) Hangup(string) bool     { return false }
 
 // rig is a guard behind a socket.
 type rig struct {

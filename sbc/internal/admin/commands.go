@@ -25,7 +25,7 @@ func Commands(socket string) []*cobra.Command {
 	return []*cobra.Command{
 		bans.Group("ban", "Who is banned, and why", socketVar, socket,
 			banList(bans), banAdd(bans), banDel(bans), banImport(bans), banExport(bans), banWhy(bans), banWatch(bans), banTop(bans), banTest(bans),
-			banCapture(bans), banStats(bans), banToken(bans)),
+			banCapture(bans), banReplay(bans), banStats(bans), banToken(bans)),
 		calladmin.Command(socketVar, socket),
 	}
 }

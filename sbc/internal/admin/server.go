@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"brickhouse/sbc/internal/banlist/follow"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/shared/b2bua/calladmin"
 	"brickhouse/shared/control"
@@ -15,6 +16,7 @@ import (
 // Border is what can be steered.
 type Border interface {
 	Guard() *guard.Guard
+	Lists() []follow.Status
 	calladmin.Calls
 }
 
@@ -34,14 +36,19 @@ func Routes(s *control.Server, b Border) {
 	s.Handle("POST /bans", func(r *http.Request) (any, error) { return addBan(r, b) })
 	s.Handle("DELETE /bans", func(r *http.Request) (any, error) { return nil, deleteBan(r, b) })
 	s.Handle("GET /bans/why", func(r *http.Request) (any, error) { return why(r, b) })
-	s.Handle("GET /bans/stats", func(*http.Request) (any, error) { return b.Guard().Stats() })
+	s.Handle("GET /bans/stats", func(*http.Request) (any, error) {
+		stats, err := b.Guard().Stats()
+		return statsAnswer{stats, b.Lists()}, err
+	})
+	s.Handle("GET /bans/scoring", func(*http.Request) (any, error) { return b.Guard().Scoring(), nil })
+	s.HandleUpload("POST /bans/replay", maxRecording, func(r *http.Request) (any, error) { return replay(r, b) })
 	s.Handle("GET /bans/top", func(r *http.Request) (any, error) { return top(r, b) })
 	s.Handle("GET /bans/test", func(r *http.Request) (any, error) { return test(r, b) })
 	s.Stream("GET /bans/watch", func(r *http.Request, send func(any) error) error {
-		return follow(r, send, b.Guard().Watch(r.Context()))
+		return events(r, send, b.Guard().Watch(r.Context()))
 	})
 	s.Stream("GET /bans/capture", func(r *http.Request, send func(any) error) error {
-		return follow(r, send, b.Guard().Capture(r.Context()))
+		return events(r, send, b.Guard().Capture(r.Context()))
 	})
 	s.Stream("GET /bans/export", func(r *http.Request, send func(any) error) error { return export(r, send, b) })
 	s.HandleUpload("PUT /bans/lists/{name}", maxImport, func(r *http.Request) (any, error) { return importList(r, b) })

@@ -4,20 +4,28 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"brickhouse/sbc/internal/banlist/follow"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/shared/command"
 	"brickhouse/shared/control"
 	"brickhouse/shared/verdict"
 )
 
+// statsAnswer is the answer to GET /bans/stats.
+type statsAnswer struct {
+	guard.Stats
+	Followed []follow.Status `json:"followed,omitempty"`
+}
+
 func banStats(a *command.Admin) *cobra.Command {
 	return &cobra.Command{
 		Use: "stats", Short: "Show where bans are enforced and what was dropped", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			var s guard.Stats
+			var s statsAnswer
 			if err := a.Do(c.Context(), "GET", "/bans/stats", nil, &s); err != nil {
 				return err
 			}
@@ -30,7 +38,7 @@ func banStats(a *command.Admin) *cobra.Command {
 }
 
 // writeStats writes the guard's numbers for a person: a few lines, then tables.
-func writeStats(w io.Writer, s guard.Stats) error {
+func writeStats(w io.Writer, s statsAnswer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "mode %s", s.Mode)
 	if s.Why != "" {
@@ -40,10 +48,18 @@ func writeStats(w io.Writer, s guard.Stats) error {
 	if s.Unguarded != "" {
 		fmt.Fprintln(&b, control.Clean(s.Unguarded))
 	}
+	if s.Breaker.Open {
+		fmt.Fprintf(&b, "circuit breaker open until %s: %s\n", s.Breaker.Until.Format(time.TimeOnly), control.Clean(s.Breaker.Cause))
+	}
+	for _, l := range s.Followed {
+		if l.Error != "" {
+			fmt.Fprintf(&b, "list %s: %s; %d failures in a row, next try %s\n", l.Name, control.Clean(l.Error), l.Failures, l.Next.Format(time.DateTime))
+		}
+	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return err
 	}
-	for _, t := range []*control.Table{packetTable(s), listTable(s)} {
+	for _, t := range []*control.Table{packetTable(s.Stats), listTable(s.Stats)} {
 		if t == nil {
 			continue
 		}

@@ -50,12 +50,12 @@ func test(r *http.Request, b Border) (any, error) {
 	return b.Guard().Test(addr, uint16(port), q.Get("tcp") == "true"), nil
 }
 
-// follow sends events until the caller goes.
-func follow(r *http.Request, send func(any) error, events <-chan guard.Event) error {
+// events sends events until the caller goes.
+func events(r *http.Request, send func(any) error, from <-chan guard.Event) error {
 	if err := control.Ready(r); err != nil {
 		return err
 	}
-	for ev := range events {
+	for ev := range from {
 		if err := send(ev); err != nil {
 			return err
 		}

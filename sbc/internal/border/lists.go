@@ -75,3 +75,6 @@ func kindsOf(lists []follow.List) map[string]guard.FeedKind {
 	}
 	return kinds
 }
+
+// Lists tells how the lists stand that the configuration names.
+func (b *Border) Lists() []follow.Status { return b.lists.follower.Status() }

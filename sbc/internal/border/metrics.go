@@ -103,12 +103,25 @@ func (b *Border) filterMetrics(emit telemetry.Emit) {
 	}
 	emit("guard_read_faults_total", float64(b.readFaults.Load()))
 	emitStats(emit, s)
-	emitState(emit, b.filterState())
+	emitState(emit, b.filterState(s))
 }
 
-// filterState gathers what is not in the guard's numbers.
-func (b *Border) filterState() FilterState {
-	return FilterState{MaxBans: int(b.maxBans.Load())}
+// filterState gathers what is not a plain number of the guard's.
+func (b *Border) filterState(s guard.Stats) FilterState {
+	state := FilterState{
+		MaxBans: int(b.maxBans.Load()), Offences: s.OffencesBy, Breaker: &BreakerState{Open: s.Breaker.Open, Trips: s.Breaker.Trips},
+	}
+	followed := map[string]bool{}
+	for _, l := range b.lists.follower.Status() {
+		followed[l.Name] = true
+		state.Lists = append(state.Lists, ListState{Name: l.Name, Entries: l.Entries, Success: l.Fetched, Failures: l.FailedAll})
+	}
+	for _, f := range s.Feeds {
+		if !followed[f.Name] {
+			state.Lists = append(state.Lists, ListState{Name: f.Name, Entries: f.Entries, Success: f.At})
+		}
+	}
+	return state
 }
 
 // emitStats shows the guard's numbers.

@@ -179,7 +179,7 @@ func TestAbnormalFlow(t *testing.T) {
 
 // TestScannerSignature: a scanner is told by its name and gets the same answers as anybody.
 func TestScannerSignature(t *testing.T) {
-	r := newRig(t, weigh(many, verdict.ScannerSignature))
+	r := newRig(t, weigh(many, verdict.ScannerSignature, verdict.BadCredentials))
 	p := r.phone("1001", transport.TCP, 50)
 	ping := func(lines ...string) transactiontest.Ask {
 		return transactiontest.NewAsk(sip.OPTIONS, "sip:"+domain, "sip:100@"+domain, "sip:"+domain, lines...)
@@ -196,14 +196,18 @@ func TestScannerSignature(t *testing.T) {
 	r.exchange.Quiet()
 }
 
-// TestScannerForges: over UDP the same name bans nobody.
-func TestScannerForges(t *testing.T) {
-	r := newRig(t, weigh(1, verdict.ScannerSignature))
-	p := r.phone("1001", transport.UDP, 50)
-	p.Ask(p.flow, transactiontest.NewAsk(sip.OPTIONS, "sip:"+domain, "sip:100@"+domain, "sip:"+domain, "User-Agent: sipvicious"))
-	r.eventually("a hold", func() bool { e, _ := r.b.Guard().Why(r.ip(50)); return len(e.Held) == 1 })
-	if got := r.banned(); got != "" {
-		t.Errorf("banned: %q", got)
+// TestScannerAlone: a scanner's name alone bans nobody and holds nobody, over whatever transport and however often.
+func TestScannerAlone(t *testing.T) {
+	r := newRig(t, weigh(3, verdict.ScannerSignature, verdict.BadCredentials))
+	for _, n := range []transport.Network{transport.UDP, transport.TCP} {
+		p := r.phone("1001", n, 50)
+		for range 5 {
+			p.Do(p.flow, transactiontest.NewAsk(sip.OPTIONS, "sip:"+domain, "sip:100@"+domain, "sip:"+domain, "User-Agent: sipvicious"), 200)
+		}
+	}
+	r.settle()
+	if e, _ := r.b.Guard().Why(r.ip(50)); len(e.Bans)+len(e.Held) > 0 || len(e.Evidence) == 0 {
+		t.Errorf("why: %+v", e)
 	}
 }
 
@@ -246,10 +250,10 @@ func (r *rig) hold(f *transport.Flow) {
 	}
 }
 
-// TestHeldConnection: a connection that is on hold ends with its own next offence, and nothing that it sent after that goes on.
-// Others from its address stay and new ones are let in.
+// TestHeldConnection: behind an address with good registrations, the connection that offends ends, and nothing that it sent after that
+// goes on. Others from its address stay and new ones are let in; a hold that was forged ends nothing.
 func TestHeldConnection(t *testing.T) {
-	r := newRig(t, weigh(1, verdict.MalformedMessage)) // what follows weighs nothing: the guard bans no address
+	r := newRig(t, weigh(1, verdict.MalformedMessage, verdict.UnknownDomain))
 	p, other := r.phone("1001", transport.TLS, 50), r.phone("1002", transport.TCP, 50)
 	other.register()
 	p.register()

@@ -21,7 +21,6 @@ func (p *phone) fail(outcome string) {
 func TestBan(t *testing.T) {
 	r := newRig(t, nil)
 	guesser, second, other := r.phone("1001", transport.TLS, 50), r.phone("1002", transport.TCP, 50), r.phone("1003", transport.TLS, 51)
-	second.register()
 	guesser.fail("bad-credentials;nonce=foreign")
 	guesser.fail("unknown-user;nonce=known")
 	guesser.Ended(guesser.flow)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -64,8 +65,8 @@ type Guard struct {
 	ends         endHeap
 	past         []Past // oldest first
 	scoring      scoring
-	held         []Held // oldest first
-	offences     uint64
+	held         []Held                    // oldest first
+	offences     map[verdict.Reason]uint64 // since start; only reasons that we know are told
 	made         uint64
 	refused      uint64
 	holdsEvicted uint64
@@ -84,7 +85,7 @@ func Open(cfg Config, o Options) (_ *Guard, err error) {
 	}
 	g := &Guard{
 		log: o.Log, clock: o.Clock, cfg: cfg, ports: o.Ports,
-		groups: map[string][]netip.Prefix{}, bans: map[netip.Prefix]*Ban{}, feeds: map[string]*feed{}, limited: map[netip.Prefix]time.Time{}, marked: map[netip.Prefix]time.Time{},
+		groups: map[string][]netip.Prefix{}, bans: map[netip.Prefix]*Ban{}, feeds: map[string]*feed{}, limited: map[netip.Prefix]time.Time{}, marked: map[netip.Prefix]time.Time{}, offences: map[verdict.Reason]uint64{},
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -296,11 +297,15 @@ func (g *Guard) Stats() (Stats, error) {
 	s := Stats{
 		Interfaces: g.interfacesLocked(),
 		Bans:       len(g.bans), Holds: len(g.held), Allowed: len(g.view.allow.Load().m),
-		Offences: g.offences, BansMade: g.made, BansRefused: g.refused,
+		BansMade: g.made, BansRefused: g.refused,
 		HoldsEvicted:  g.holdsEvicted,
 		JournalFaults: g.journal.faultCount(), KernelFaults: g.kernelFaults,
 	}
 	s.Mode, s.Why = g.modeLocked()
+	s.OffencesBy = maps.Clone(g.offences)
+	for _, n := range g.offences {
+		s.Offences += n
+	}
 	s.LimitedNow, s.Unguarded, s.Feeds = len(g.limited), g.unguarded, g.feedStatsLocked()
 	_, _, s.TableBytes = g.set.Len()
 	g.countLocked(&s, g.clock())

@@ -64,7 +64,7 @@ func (g *Guard) Offence(o Offence) {
 	if g.closed {
 		return
 	}
-	g.offences++
+	g.offences[o.Reason]++
 	if _, _, ok := g.view.allowed(addr); ok {
 		return
 	}

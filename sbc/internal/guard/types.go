@@ -158,36 +158,37 @@ type FeedStats struct {
 
 // Stats is the guard in numbers.
 type Stats struct {
-	Mode           Mode            `json:"mode"`
-	Why            string          `json:"why,omitempty"`
-	Interfaces     []InterfaceMode `json:"interfaces,omitempty"`
-	Bans           int             `json:"bans"`
-	Holds          int             `json:"holds"`
-	Scored         int             `json:"scored"`       // sources with offences that still count
-	Allowed        int             `json:"allowed"`      // entries of the allow list
-	Offences       uint64          `json:"offences"`     // since start
-	BansMade       uint64          `json:"bans_made"`    // since start, by rules and persons
-	BansRefused    uint64          `json:"bans_refused"` // by rules, since the table was full
-	Monitored      uint64          `json:"monitored"`    // what rules in monitor mode would have banned or held
-	Limited        uint64          `json:"limited"`      // rate limits instead of bans, while the circuit breaker was open
-	Breaker        BreakerState    `json:"breaker"`
-	Known          int             `json:"known"`               // good registrations
-	KnownSources   int             `json:"known_sources"`       // sources behind which they live
-	KnownEvicted   uint64          `json:"known_evicted"`       // registrations forgotten since the table was full
-	Recorded       uint64          `json:"recorded"`            // offences written to the record
-	RecordsDropped uint64          `json:"records_dropped"`     // not recorded, since the disk was behind
-	RecordFaults   uint64          `json:"record_faults"`       // failed writes of the record
-	ScoresEvicted  uint64          `json:"scores_evicted"`      // sources forgotten since the table was full
-	HoldsEvicted   uint64          `json:"holds_evicted"`       // holds ended early since the table was full
-	JournalFaults  uint64          `json:"journal_faults"`      // failed writes; the bans are in force all the same
-	KernelFaults   uint64          `json:"kernel_faults"`       // failed changes of the kernel's tables; user space holds them
-	LimitedNow     int             `json:"limited_now"`         // sources held to a strict rate
-	Unguarded      string          `json:"unguarded,omitempty"` // why media ports are not closed in the kernel
-	SamplesLost    uint64          `json:"samples_lost"`        // samples that the kernel had no room for
-	TableBytes     int             `json:"table_bytes"`         // size of the tables of hosts
-	Counts         []Count         `json:"counts,omitempty"`
-	Lists          []ListCount     `json:"lists,omitempty"`
-	Feeds          []FeedStats     `json:"feeds,omitempty"`
+	Mode           Mode                      `json:"mode"`
+	Why            string                    `json:"why,omitempty"`
+	Interfaces     []InterfaceMode           `json:"interfaces,omitempty"`
+	Bans           int                       `json:"bans"`
+	Holds          int                       `json:"holds"`
+	Scored         int                       `json:"scored"`       // sources with offences that still count
+	Allowed        int                       `json:"allowed"`      // entries of the allow list
+	Offences       uint64                    `json:"offences"`     // since start
+	BansMade       uint64                    `json:"bans_made"`    // since start, by rules and persons
+	BansRefused    uint64                    `json:"bans_refused"` // by rules, since the table was full
+	Monitored      uint64                    `json:"monitored"`    // what rules in monitor mode would have banned or held
+	Limited        uint64                    `json:"limited"`      // rate limits instead of bans, while the circuit breaker was open
+	Breaker        BreakerState              `json:"breaker"`
+	Known          int                       `json:"known"`                        // good registrations
+	KnownSources   int                       `json:"known_sources"`                // sources behind which they live
+	KnownEvicted   uint64                    `json:"known_evicted"`                // registrations forgotten since the table was full
+	Recorded       uint64                    `json:"recorded"`                     // offences written to the record
+	RecordsDropped uint64                    `json:"records_dropped"`              // not recorded, since the disk was behind
+	RecordFaults   uint64                    `json:"record_faults"`                // failed writes of the record
+	ScoresEvicted  uint64                    `json:"scores_evicted"`               // sources forgotten since the table was full
+	HoldsEvicted   uint64                    `json:"holds_evicted"`                // holds ended early since the table was full
+	JournalFaults  uint64                    `json:"journal_faults"`               // failed writes; the bans are in force all the same
+	KernelFaults   uint64                    `json:"kernel_faults"`                // failed changes of the kernel's tables; user space holds them
+	LimitedNow     int                       `json:"limited_now"`                  // sources held to a strict rate
+	Unguarded      string                    `json:"unguarded,omitempty"`          // why media ports are not closed in the kernel
+	SamplesLost    uint64                    `json:"samples_lost"`                 // samples that the kernel had no room for
+	TableBytes     int                       `json:"table_bytes"`                  // size of the tables of hosts
+	OffencesBy     map[verdict.Reason]uint64 `json:"offences_by_reason,omitempty"` // since start
+	Counts         []Count                   `json:"counts,omitempty"`
+	Lists          []ListCount               `json:"lists,omitempty"`
+	Feeds          []FeedStats               `json:"feeds,omitempty"`
 }
 
 // Errors that tell the caller what to do differently.

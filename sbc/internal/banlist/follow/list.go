@@ -95,6 +95,7 @@ func (l *list) look(ctx context.Context) time.Duration {
 	l.status.Checked, l.status.Error = now, ""
 	if err != nil {
 		l.status.Failures++
+		l.status.FailedAll++
 		l.status.Error = l.explain(err)
 	} else {
 		l.status.Failures, l.status.FromDisk = 0, false
