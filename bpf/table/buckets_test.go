@@ -3,6 +3,8 @@ package table
 import (
 	"math/rand/v2"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -114,4 +116,62 @@ func linesOf(b []byte) []Line {
 		lines[i/64][i%64/8] |= uint64(c) << (i % 8 * 8)
 	}
 	return lines
+}
+
+// crowd is a small table with some entries that stay.
+type crowd struct {
+	b       *buckets
+	lasting []slot
+}
+
+func newCrowd(t *testing.T, r *rand.Rand, six bool) *crowd {
+	t.Helper()
+	c := &crowd{b: newBuckets(make([]Line, 9), six, r.Uint64()|1)}
+	for i := range 8 {
+		s := slot{key: uint64(1<<13 + i)}
+		if six {
+			s.tag = tagSite
+		}
+		if !c.b.put(s, NewMeta(FirstBan, Tick(i)), false) {
+			t.Fatal("no room")
+		}
+		c.lasting = append(c.lasting, s)
+	}
+	return c
+}
+
+// Entries that stay are found at any moment while others come and push them from line to line. An entry moves once in its life, so
+// it takes many tables.
+func TestBucketsNeverMissed(t *testing.T) {
+	rounds := 20_000
+	if testing.Short() {
+		rounds = 2000
+	}
+	for _, six := range []bool{false, true} {
+		r := rand.New(rand.NewPCG(3, 3))
+		var now atomic.Pointer[crowd]
+		now.Store(newCrowd(t, r, six))
+		var stop atomic.Bool
+		var reader sync.WaitGroup
+		reader.Go(func() {
+			for !stop.Load() {
+				c := now.Load()
+				for i, s := range c.lasting {
+					if m, _ := c.b.get(s); m != NewMeta(FirstBan, Tick(i)) {
+						t.Errorf("six %v: %v is %x", six, s, m)
+						return
+					}
+				}
+			}
+		})
+		for range rounds {
+			c := newCrowd(t, r, six)
+			now.Store(c)
+			for c.b.room(2) {
+				c.b.put(randomSlot(r, six), NewMeta(Known, 7), false)
+			}
+		}
+		stop.Store(true)
+		reader.Wait()
+	}
 }

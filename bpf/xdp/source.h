@@ -161,8 +161,8 @@ static __always_inline int check_ipv4(const struct settings *s, struct cpu *c, s
 	__u32 addr = bpf_htonl(ip->source), here;
 	int hot = c->heat > HOT;
 
-	if (martian4(ip) && against(s, p, REASON_MARTIAN_SOURCE, 0))
-		return 1;
+	if (martian4(ip))
+		return against(s, p, REASON_MARTIAN_SOURCE, 0);
 	if (addr == 0)
 		return 0; /* nobody's address: can't be banned */
 	if (hot && apply(s, p, find4(s, p, ip->source), REASON_HOST_BANNED))
@@ -322,8 +322,8 @@ static __always_inline int check_ipv6(const struct settings *s, struct ipv6 *ip,
 	int inside, wide;
 	__u64 high;
 
-	if (martian6(ip) && against(s, p, REASON_MARTIAN_SOURCE, 0))
-		return 1;
+	if (martian6(ip))
+		return against(s, p, REASON_MARTIAN_SOURCE, 0);
 	high = bpf_be64toh(*(__u64 *)&p->source[0]);
 	if (!high)
 		return 0; /* ::/64 is no site: it holds the unspecified and the loopback address */
