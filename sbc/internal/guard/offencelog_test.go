@@ -25,7 +25,7 @@ func TestReplay(t *testing.T) {
 	fail(g, "192.0.2.2", 3)
 	fail(g, "198.51.100.1", 4)
 	after := g.Scoring()
-	after.Rules[0].Threshold = 3
+	after.Rule("logins").Threshold = 3
 	for range 2 {
 		r, err := g.Replay(t.Context(), after, nil)
 		must(t, err)

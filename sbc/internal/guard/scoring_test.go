@@ -133,15 +133,21 @@ func TestBreaker(t *testing.T) {
 	h.move(5 * time.Minute)
 	g.sweep()
 	g.sweep()
-	fail(g, "192.0.2.4", 5)
-	expectAdmit(t, g, "192.0.2.4", hostBanned)
+	for i := range 4 {
+		fail(g, fmt.Sprintf("192.0.2.%d", 50+i), 5)
+	}
+	expectAdmit(t, g, "192.0.2.52", hostBanned)
+	h.move(5 * time.Minute) // it closes, and opens again before anybody looked
+	for i := range 4 {
+		fail(g, fmt.Sprintf("192.0.2.%d", 60+i), 5)
+	}
 	var states []bool
 	for len(events) > 0 {
 		if e := <-events; e.Kind == EventBreaker {
 			states = append(states, e.Breaker.Open)
 		}
 	}
-	if fmt.Sprint(states) != "[true false]" {
+	if fmt.Sprint(states) != "[true false true true]" {
 		t.Errorf("%v", states)
 	}
 }
@@ -164,7 +170,13 @@ func TestMonitorRule(t *testing.T) {
 // Whatever offends, and however the configuration changes: nobody who is allowed is banned, nobody whose source is not proven, and no
 // ban is longer than its rule's ceiling.
 func TestRandomOffences(t *testing.T) {
-	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	}()
 	h := newHand()
 	cfg := userSpace()
 	cfg.Rules = Default().Rules
