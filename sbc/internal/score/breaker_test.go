@@ -69,6 +69,26 @@ func TestBreakerShare(t *testing.T) {
 	r.expect(r.fail("198.51.100.6:1", 5), Limit)
 }
 
+// Sources whose registrations ended under a ban still count among the good ones.
+func TestBreakerShareOfEnded(t *testing.T) {
+	cfg := logins(func(l *Rule) { l.Office, l.Ban, l.Ceiling = 1, 24*time.Hour, 24*time.Hour })
+	cfg.Breaker.Least = 0
+	r := newRig(t, cfg)
+	know := func(third byte, n int) {
+		for i := range n {
+			r.known.Known(netip.AddrFrom4([4]byte{198, 51, third, byte(i)}), "a", r.now.Add(time.Hour), r.now)
+		}
+	}
+	know(100, 20)
+	for i := range 3 {
+		r.expect(r.fail(fmt.Sprintf("198.51.100.%d:1", i), 5), Ban)
+	}
+	r.now = r.now.Add(2 * time.Hour)
+	know(101, 17) // and the three that are banned: 20 again
+	r.expect(r.fail("198.51.101.1:1", 5), Ban)
+	r.expect(r.fail("198.51.101.2:1", 5), Limit)
+}
+
 // With few good sources the share says nothing: the first ones may be banned.
 func TestBreakerLeast(t *testing.T) {
 	r := newRig(t, logins(func(l *Rule) { l.Office = 1 }))

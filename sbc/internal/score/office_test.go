@@ -113,6 +113,24 @@ func TestRegistrations(t *testing.T) {
 	}
 }
 
+// A registration that is refreshed is not the one that ends first any more.
+func TestRegistrationRefreshed(t *testing.T) {
+	k := NewRegistrations(2)
+	a, b, c := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")
+	k.Known(a, "1", start.Add(time.Minute), start)
+	k.Known(b, "1", start.Add(2*time.Minute), start)
+	k.Known(a, "1", start.Add(3*time.Minute), start)
+	k.Known(c, "1", start.Add(4*time.Minute), start)
+	for addr, want := range map[netip.Addr]int{a: 1, b: 0, c: 1} {
+		if n := k.Count(Site(addr), start); n != want {
+			t.Errorf("%s: %d, want %d", addr, n, want)
+		}
+	}
+	if n := k.Count(Site(a), start.Add(3*time.Minute)); n != 0 {
+		t.Errorf("%d live after their end", n)
+	}
+}
+
 func TestRegistrationsOfOneSite(t *testing.T) {
 	k := NewRegistrations(10_000)
 	for i := range 2 * maxPerSite {
@@ -130,11 +148,11 @@ func TestRegistrationsOfOneSite(t *testing.T) {
 func TestHistory(t *testing.T) {
 	h := NewHistory(3)
 	host, site := netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/64")
-	h.Add(netip.MustParsePrefix("192.0.2.0/24"), start) // of a network
 	h.Add(host, start)
 	h.Add(netip.MustParsePrefix("2001:db8::7/128"), start)
 	h.Add(site, start.Add(time.Hour))
-	for p, want := range map[netip.Prefix][2]int{host: {1, 0}, site: {2, 1}} {
+	h.Add(netip.MustParsePrefix("192.0.2.0/24"), start) // a network is none of its sites
+	for p, want := range map[netip.Prefix][2]int{host: {1, 0}, site: {2, 1}, netip.MustParsePrefix("192.0.2.0/32"): {0, 0}} {
 		if all, late := h.Count(p, start), h.Count(p, start.Add(time.Hour)); all != want[0] || late != want[1] {
 			t.Errorf("%s: %d and %d, want %v", p, all, late, want)
 		}
