@@ -11,6 +11,7 @@ import (
 
 	"brickhouse/bpf"
 	"brickhouse/sbc/internal/score"
+	"brickhouse/shared/conffile"
 	"brickhouse/shared/verdict"
 )
 
@@ -79,6 +80,32 @@ func TestConfigFaults(t *testing.T) {
 		if _, err := Open(c, Options{Dir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("%s: %v", key, err)
 		}
+	}
+}
+
+// A rule in a file needs to name only what is its own; the rest has its default, and 0 where it means something stays 0.
+func TestRuleInFile(t *testing.T) {
+	cfg := Default()
+	_, err := conffile.Parse("f", []byte(`
+rules:
+  - {name: a, weights: {bad-credentials: 1}, window: 1m, threshold: 5, ban: 5m}
+  - {name: b, weights: {media-stranger: 1, scanner-signature: 2}, window: 1m, threshold: 5, ban: 5m, growth: 1.5, ceiling: 1h, memory: 24h, monitor: true, office: 0}
+breaker: {share: 0.1}
+record: {max_size: 1MiB}
+`), &cfg)
+	must(t, err)
+	if fs := cfg.Check(); len(fs) > 0 {
+		t.Error(fs)
+	}
+	a, b := cfg.Rules[0], cfg.Rules[1]
+	if a.Growth != 2 || a.Ceiling != 24*time.Hour || a.Memory != 720*time.Hour || a.Office != 10 || a.Monitor {
+		t.Errorf("%+v", a)
+	}
+	if b.Growth != 1.5 || b.Ceiling != time.Hour || b.Memory != 24*time.Hour || b.Office != 0 || !b.Monitor {
+		t.Errorf("%+v", b)
+	}
+	if cfg.Breaker.Share != 0.1 || cfg.Breaker.Bans != 600 || !cfg.Record.On || cfg.Record.MaxSize != conffile.MiB {
+		t.Errorf("%+v %+v", cfg.Breaker, cfg.Record)
 	}
 }
 

@@ -1,6 +1,8 @@
 package guard
 
 import (
+	"context"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -33,6 +35,7 @@ type scoring struct {
 	recorder  *recorder
 	flows     *holdTable // holds of proven flows; read without a lock
 	alarmed   bool       // the circuit breaker's opening was told, its closing not yet
+	trips     uint64     // openings that were told
 	monitored uint64
 	limited   uint64
 }
@@ -95,10 +98,11 @@ func (g *Guard) obeyLocked(d score.Decision, o Offence, now time.Time) {
 	case score.Monitor:
 		g.scoring.monitored++
 		would := Ban{Prefix: d.Prefix, Reason: d.Reason, Rule: d.Rule, By: ByRule, From: now, Until: now.Add(d.Length), Evidence: d.Evidence}
-		if d.Flow.IsValid() {
-			would.Prefix = netip.PrefixFrom(o.Source.Addr(), o.Source.Addr().BitLen())
+		level := slog.LevelInfo
+		if d.Flow.IsValid() { // it may be forged: nobody fills the log with it
+			level, would.Prefix = slog.LevelDebug, netip.PrefixFrom(o.Source.Addr(), o.Source.Addr().BitLen())
 		}
-		g.log.Info("a rule in monitor mode would have acted", "prefix", would.Prefix, "flow", d.Flow, "rule", d.Rule, "reason", d.Reason)
+		g.log.Log(context.Background(), level, "a rule in monitor mode would have acted", "prefix", would.Prefix, "flow", d.Flow, "rule", d.Rule, "reason", d.Reason)
 		g.watch.publish(Event{At: now, Kind: EventMonitor, Ban: &would})
 	}
 }

@@ -69,6 +69,16 @@ func (b Breaker) check() []Fault {
 	return fs
 }
 
+// Rule is the rule of that name, to change it in place; nil if there is none.
+func (c Config) Rule(name string) *Rule {
+	for i := range c.Rules {
+		if c.Rules[i].Name == name {
+			return &c.Rules[i]
+		}
+	}
+	return nil
+}
+
 // Clone is a copy of c that shares nothing with it.
 func (c Config) Clone() Config {
 	c.Rules = slices.Clone(c.Rules)

@@ -85,7 +85,6 @@ func (c *counting) office(site netip.Prefix, env Env) []Decision {
 		// What an account has done stays counted: the next flow on which it fails is held at once.
 		a := c.entry(c.engine.flows, source{scope: account, prefix: site, aor: c.offence.AOR})
 		byAccount = c.count(a, once)
-		byAccount.monitored = -1 // the flow and the office report enough
 	}
 	ds := c.judge(s, got, site, env)
 	if got.monitored < 0 {

@@ -68,50 +68,65 @@ func Replay(records iter.Seq2[Record, error], before, after Config) (Report, err
 			return Report{}, fmt.Errorf("configuration %s: %w", name, fs[0])
 		}
 	}
-	r := Report{Sources: []Change{}}
-	index := map[netip.Prefix]int{}
-	told := func(p netip.Prefix) *Change {
-		i, ok := index[p]
-		if !ok {
-			if len(r.Sources) >= maxReplaySources {
-				r.Omitted++
-				return nil
-			}
-			i, index[p] = len(r.Sources), len(r.Sources)
-			r.Sources = append(r.Sources, Change{Source: p})
-		}
-		return &r.Sources[i]
-	}
-	a, b := newTrial(before, &r.Before), newTrial(after, &r.After)
+	c := comparison{report: Report{Sources: []Change{}}, index: map[netip.Prefix]int{}}
+	c.before, c.after = newTrial(before, &c.report.Before), newTrial(after, &c.report.After)
 	for rec, err := range records {
 		if errors.Is(err, ErrBadRecord) {
-			r.Bad++
+			c.report.Bad++
 			continue
 		}
 		if err != nil {
-			return r, err
+			return c.report, err
 		}
-		if r.Records++; r.From.IsZero() || rec.At.Before(r.From) {
-			r.From = rec.At
-		}
-		if rec.At.After(r.To) {
-			r.To = rec.At
-		}
-		if d, ok := a.take(rec); ok {
-			if c := told(d.Prefix); c != nil {
-				c.Before = c.Before.and(d, rec.At, &r.Before)
-			}
-		}
-		if d, ok := b.take(rec); ok {
-			if c := told(d.Prefix); c != nil {
-				c.After = c.After.and(d, rec.At, &r.After)
-			}
-		}
+		c.take(rec)
 	}
-	slices.SortStableFunc(r.Sources, func(x, y Change) int {
+	slices.SortStableFunc(c.report.Sources, func(x, y Change) int {
 		return cmp.Or(x.first().Compare(y.first()), x.Source.Addr().Compare(y.Source.Addr()))
 	})
-	return r, nil
+	return c.report, nil
+}
+
+// comparison is a replay under way.
+type comparison struct {
+	report        Report
+	index         map[netip.Prefix]int // into the report's sources
+	before, after *trial
+}
+
+// take scores a record under both configurations.
+func (c *comparison) take(rec Record) {
+	r := &c.report
+	if r.Records++; r.From.IsZero() || rec.At.Before(r.From) {
+		r.From = rec.At
+	}
+	if rec.At.After(r.To) {
+		r.To = rec.At
+	}
+	if d, ok := c.before.take(rec); ok {
+		if s := c.told(d.Prefix); s != nil {
+			s.Before = s.Before.and(d, rec.At, &r.Before)
+		}
+	}
+	if d, ok := c.after.take(rec); ok {
+		if s := c.told(d.Prefix); s != nil {
+			s.After = s.After.and(d, rec.At, &r.After)
+		}
+	}
+}
+
+// told is where the bans of p are told; nil if there is no room for one more source.
+func (c *comparison) told(p netip.Prefix) *Change {
+	i, ok := c.index[p]
+	if !ok {
+		if len(c.report.Sources) >= maxReplaySources {
+			c.report.Omitted++
+			return nil
+		}
+		i = len(c.report.Sources)
+		c.index[p] = i
+		c.report.Sources = append(c.report.Sources, Change{Source: p})
+	}
+	return &c.report.Sources[i]
 }
 
 // and adds a ban.
@@ -155,6 +170,8 @@ type trialBan struct {
 func newTrial(cfg Config, totals *Totals) *trial {
 	t := &trial{engine: New(cfg), history: NewHistory(replayHistory), bans: map[netip.Prefix]*list.Element{}, order: list.New(), totals: totals}
 	t.env = Env{
+		// Of others than the one who offends the record tells nothing; the circuit breaker takes them for gone then, which
+		// makes the share of those that are banned a little smaller.
 		Known: func(site netip.Prefix) int {
 			if site == Site(t.record.Source.Addr()) {
 				return t.record.Known
