@@ -1,0 +1,218 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"brickhouse/deploy/lab/flood"
+)
+
+// Options say what is measured.
+type Options struct {
+	Only    []string      // names of receivers; empty: all
+	Bans    int           // sources banned, and sending
+	Windows int           // per receiver, at least four
+	Window  time.Duration // length of each
+	SendCPU int
+	RecvCPU int
+}
+
+// Bounds of the options.
+const (
+	leastWindows = 4
+	mostWindows  = 50
+	mostWindow   = 10 * time.Second
+	warmUp       = 500 * time.Millisecond
+	fewPackets   = 1000 // in a window: not worth a figure
+)
+
+// Names are the receivers that can be measured.
+func Names() []string {
+	var all []string
+	for _, r := range receivers() {
+		all = append(all, r.name)
+	}
+	return all
+}
+
+// Check tells the first fault.
+func (o Options) Check() error {
+	for _, n := range o.Only {
+		if !slices.Contains(Names(), n) {
+			return fmt.Errorf("no receiver %q; there are %s", n, strings.Join(Names(), ", "))
+		}
+	}
+	switch {
+	case o.Bans < 1 || o.Bans > MaxSources:
+		return fmt.Errorf("%d bans: from 1 to %d", o.Bans, MaxSources)
+	case o.Windows < leastWindows || o.Windows > mostWindows:
+		return fmt.Errorf("%d windows: from %d to %d", o.Windows, leastWindows, mostWindows)
+	case o.Window <= 0 || o.Window > mostWindow:
+		return fmt.Errorf("a window of %s: at most %s", o.Window, mostWindow)
+	case o.SendCPU == o.RecvCPU || min(o.SendCPU, o.RecvCPU) < 0 || max(o.SendCPU, o.RecvCPU) >= runtime.NumCPU():
+		return fmt.Errorf("CPUs %d and %d: two different ones of %d are needed", o.SendCPU, o.RecvCPU, runtime.NumCPU())
+	}
+	return nil
+}
+
+// Result is what one receiver cost.
+type Result struct {
+	Name      string
+	Note      string
+	Err       error // it was not measured
+	Unit      string
+	Bans      int
+	Min       float64 // of the windows, per packet
+	Median    float64
+	Rate      float64 // packets a second that it took, median
+	Busy      float64 // share of the CPU that it had, median
+	Delivered uint64  // packets that were to be dropped and were not
+}
+
+// Run measures one receiver after the other and tells each result as it comes. It needs root. A receiver that can't be measured is a
+// Result with an error and does not end the run.
+func Run(ctx context.Context, o Options, tell func(Result)) (err error) {
+	if err := o.Check(); err != nil {
+		return err
+	}
+	b, err := newBed(o.SendCPU, o.RecvCPU)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	for _, r := range receivers() {
+		if len(o.Only) > 0 && !slices.Contains(o.Only, r.name) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		res := Result{Name: r.name, Note: r.note, Bans: o.Bans}
+		if r.limit > 0 {
+			res.Bans = min(o.Bans, r.limit)
+		}
+		res.Err = b.measure(ctx, r, o, &res)
+		tell(res)
+	}
+	return nil
+}
+
+// measure floods one receiver.
+func (b *bed) measure(ctx context.Context, r receiver, o Options, res *Result) (err error) {
+	w, err := b.wire()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	run, err := r.start(w, res.Bans)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, run.stop()) }()
+	send, done, err := w.sender(r, res.Bans)
+	if err != nil {
+		return err
+	}
+	defer done()
+	m, err := newMeter(append([]int{w.thread}, run.threads...))
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	res.Unit = m.unit
+
+	sending, stop := context.WithCancel(ctx)
+	sent := make(chan error, 1)
+	go func() { sent <- b.from.Do(func() error { return send(sending) }) }()
+	err = w.windows(ctx, m, o, r.open, res)
+	stop()
+	return errors.Join(err, <-sent)
+}
+
+// sender is what floods the receiver: the kernel's generator, or where a rate is wanted, which that can't keep, a packet socket.
+func (w *wire) sender(r receiver, n int) (send func(context.Context) error, done func(), err error) {
+	to := target4
+	if r.v6 {
+		to = target6
+	}
+	if r.rate > 0 {
+		f := flood.Flood{Interface: w.from, MAC: w.dst, To: to, Rate: r.rate, CPU: w.bed.sendCPU,
+			Sources: func(x *rand.Rand) netip.AddrPort { return netip.AddrPortFrom(source4(x.IntN(n)), sourcePort) }}
+		return func(ctx context.Context) error {
+			_, err := f.Run(ctx)
+			return err
+		}, func() {}, nil
+	}
+	g, err := newGenerator(w.index, w.src, w.dst, to, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(ctx context.Context) error { return g.run(ctx, w.bed.sendCPU) }, g.close, nil
+}
+
+// windows takes the figures while the flood is on.
+func (w *wire) windows(ctx context.Context, m *meter, o Options, open bool, res *Result) error {
+	pause(ctx, warmUp)
+	first, err := w.arrival()
+	if err != nil {
+		return err
+	}
+	var cost, rate, busy []float64
+	for range o.Windows {
+		s, err := w.window(ctx, m, o.Window)
+		if err != nil {
+			return err
+		}
+		if s.packets < fewPackets {
+			return fmt.Errorf("only %.0f packets arrived in %s", s.packets, o.Window)
+		}
+		cost, rate, busy = append(cost, s.used/s.packets), append(rate, s.packets/s.took), append(busy, s.onCPU/s.took)
+	}
+	last, err := w.arrival()
+	if err != nil {
+		return err
+	}
+	if !open {
+		res.Delivered = last.delivered - first.delivered
+	}
+	res.Min, res.Median, res.Rate, res.Busy = slices.Min(cost), median(cost), median(rate), median(busy)
+	return nil
+}
+
+// sample is one window: seconds, packets, and what was used of the CPU, in the meter's unit and in seconds.
+type sample struct{ took, packets, used, onCPU float64 }
+
+func (w *wire) window(ctx context.Context, m *meter, length time.Duration) (sample, error) {
+	a0, err0 := w.arrival()
+	c0, err1 := onCPU(m.threads)
+	u0, err2 := m.read()
+	start := time.Now()
+	pause(ctx, length)
+	u1, err3 := m.read()
+	c1, err4 := onCPU(m.threads)
+	took := time.Since(start)
+	a1, err5 := w.arrival()
+	return sample{
+		took: took.Seconds(), packets: float64(a1.packets - a0.packets), used: float64(u1 - u0),
+		onCPU: float64(c1-c0) / float64(time.Second),
+	}, errors.Join(err0, err1, err2, err3, err4, err5, ctx.Err())
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
