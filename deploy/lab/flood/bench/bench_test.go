@@ -14,14 +14,15 @@ import (
 )
 
 func fair() Options {
-	return Options{Only: []string{"drop", Ours, "drop-v6", Ours + "-v6"}, Bans: 1000, Windows: leastWindows, Window: 300 * time.Millisecond, RecvCPU: 1}
+	return Options{Only: []string{"drop", Ours, "drop-v6", Ours + "-v6"}, Bans: 1000, Rounds: 2, Windows: leastWindows / 2, Window: 300 * time.Millisecond, RecvCPU: 1}
 }
 
 func TestCheck(t *testing.T) {
 	for what, change := range map[string]func(*Options){
 		"receiver": func(o *Options) { o.Only = []string{"nosuch"} },
 		"bans":     func(o *Options) { o.Bans = 0 },
-		"windows":  func(o *Options) { o.Windows = leastWindows - 1 },
+		"windows":  func(o *Options) { o.Rounds, o.Windows = 1, leastWindows-1 },
+		"rounds":   func(o *Options) { o.Rounds = 0 },
 		"window":   func(o *Options) { o.Window = mostWindow + 1 },
 		"CPUs":     func(o *Options) { o.RecvCPU = o.SendCPU },
 	} {
@@ -104,8 +105,8 @@ func TestRootRun(t *testing.T) {
 	if err := o.Check(); err != nil {
 		t.Skip(err) // one CPU
 	}
-	var got []Result
-	if err := Run(context.Background(), o, func(r Result) { got = append(got, r) }); err != nil {
+	got, err := Run(context.Background(), o, func(string, int) {})
+	if err != nil {
 		t.Fatal(err)
 	}
 	for i, r := range got {

@@ -93,6 +93,7 @@ func xdpFilter(w *wire, n int) (running, error) {
 	}
 	r := running{stop: func() error {
 		_, err := w.bed.inside("", "xdp-filter", "unload", w.to)
+		_ = os.Remove("/sys/fs/bpf/xdp") // libxdp leaves it behind; it stays if somebody uses it
 		return err
 	}}
 	if _, err := w.bed.inside("", "xdp-filter", "load", "-m", "native", "-f", "ipv4", w.to); err != nil {

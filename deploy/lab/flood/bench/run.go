@@ -18,7 +18,8 @@ import (
 type Options struct {
 	Only    []string      // names of receivers; empty: all
 	Bans    int           // sources banned, and sending
-	Windows int           // per receiver, at least four
+	Rounds  int           // how often each receiver has its turn: what changes on the machine meanwhile then hits them all
+	Windows int           // per turn; at least four in all turns together
 	Window  time.Duration // length of each
 	SendCPU int
 	RecvCPU int
@@ -28,6 +29,7 @@ type Options struct {
 const (
 	leastWindows = 4
 	mostWindows  = 50
+	mostRounds   = 10
 	mostWindow   = 10 * time.Second
 	warmUp       = 500 * time.Millisecond
 	fewPackets   = 1000 // in a window: not worth a figure
@@ -52,8 +54,10 @@ func (o Options) Check() error {
 	switch {
 	case o.Bans < 1 || o.Bans > MaxSources:
 		return fmt.Errorf("%d bans: from 1 to %d", o.Bans, MaxSources)
-	case o.Windows < leastWindows || o.Windows > mostWindows:
-		return fmt.Errorf("%d windows: from %d to %d", o.Windows, leastWindows, mostWindows)
+	case o.Rounds < 1 || o.Rounds > mostRounds:
+		return fmt.Errorf("%d rounds: from 1 to %d", o.Rounds, mostRounds)
+	case o.Windows < 1 || o.Windows > mostWindows || o.Windows*o.Rounds < leastWindows:
+		return fmt.Errorf("%d windows: at most %d, in all rounds together at least %d", o.Windows, mostWindows, leastWindows)
 	case o.Window <= 0 || o.Window > mostWindow:
 		return fmt.Errorf("a window of %s: at most %s", o.Window, mostWindow)
 	case o.SendCPU == o.RecvCPU || min(o.SendCPU, o.RecvCPU) < 0 || max(o.SendCPU, o.RecvCPU) >= runtime.NumCPU():
@@ -74,34 +78,60 @@ type Result struct {
 	Rate      float64 // packets a second that it took, median
 	Busy      float64 // share of the CPU that it had, median
 	Delivered uint64  // packets that were to be dropped and were not
+
+	windows []sample
 }
 
-// Run measures one receiver after the other and tells each result as it comes. It needs root. A receiver that can't be measured is a
-// Result with an error and does not end the run.
-func Run(ctx context.Context, o Options, tell func(Result)) (err error) {
+// Run measures the receivers and tells before each turn whose it is. It needs root. A receiver that can't be measured is a Result with an
+// error and does not end the run.
+func Run(ctx context.Context, o Options, tell func(name string, round int)) (all []Result, err error) {
 	if err := o.Check(); err != nil {
-		return err
+		return nil, err
 	}
 	b, err := newBed(o.SendCPU, o.RecvCPU)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
+	var rs []receiver
 	for _, r := range receivers() {
 		if len(o.Only) > 0 && !slices.Contains(o.Only, r.name) {
 			continue
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
 		}
 		res := Result{Name: r.name, Note: r.note, Bans: o.Bans}
 		if r.limit > 0 {
 			res.Bans = min(o.Bans, r.limit)
 		}
-		res.Err = b.measure(ctx, r, o, &res)
-		tell(res)
+		rs, all = append(rs, r), append(all, res)
 	}
-	return nil
+	for round := range o.Rounds {
+		for i, r := range rs {
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("measuring %s: %w", r.name, ctx.Err())
+			}
+			if all[i].Err != nil {
+				continue
+			}
+			tell(r.name, round+1)
+			all[i].Err = b.measure(ctx, r, o, &all[i])
+		}
+	}
+	for i := range all {
+		all[i].sum()
+	}
+	return all, nil
+}
+
+// sum makes the figures of the windows.
+func (r *Result) sum() {
+	if r.Err != nil || len(r.windows) == 0 {
+		return
+	}
+	var cost, rate, busy []float64
+	for _, s := range r.windows {
+		cost, rate, busy = append(cost, s.used/s.packets), append(rate, s.packets/s.took), append(busy, s.onCPU/s.took)
+	}
+	r.Min, r.Median, r.Rate, r.Busy = slices.Min(cost), median(cost), median(rate), median(busy)
 }
 
 // measure floods one receiver.
@@ -164,7 +194,6 @@ func (w *wire) windows(ctx context.Context, m *meter, o Options, open bool, res 
 	if err != nil {
 		return err
 	}
-	var cost, rate, busy []float64
 	for range o.Windows {
 		s, err := w.window(ctx, m, o.Window)
 		if err != nil {
@@ -173,16 +202,15 @@ func (w *wire) windows(ctx context.Context, m *meter, o Options, open bool, res 
 		if s.packets < fewPackets {
 			return fmt.Errorf("only %.0f packets arrived in %s", s.packets, o.Window)
 		}
-		cost, rate, busy = append(cost, s.used/s.packets), append(rate, s.packets/s.took), append(busy, s.onCPU/s.took)
+		res.windows = append(res.windows, s)
 	}
 	last, err := w.arrival()
 	if err != nil {
 		return err
 	}
 	if !open {
-		res.Delivered = last.delivered - first.delivered
+		res.Delivered += last.delivered - first.delivered
 	}
-	res.Min, res.Median, res.Rate, res.Busy = slices.Min(cost), median(cost), median(rate), median(busy)
 	return nil
 }
 

@@ -1,7 +1,7 @@
 // Command floodbench prints what one dropped packet costs, with the border's filter and with its peers. It needs root, Linux 5.18, and of
 // Debian: iproute2 ethtool ipset iptables nftables xdp-tools kamailio.
 //
-//	floodbench                        all receivers, a million bans: about two minutes
+//	floodbench                        all receivers, a million bans: some three minutes
 //	floodbench -quick                 the filter, bare XDP_DROP, ipset and an nft set
 //	floodbench -only brickhouse,ipset -bans 100000
 package main
@@ -32,7 +32,8 @@ func run(args []string, out, errs io.Writer) int {
 	quick := fs.Bool("quick", false, "only drop, "+bench.Ours+", ipset and nft-raw")
 	only := fs.String("only", "", "names of receivers, with commas: "+strings.Join(bench.Names(), ","))
 	fs.IntVar(&o.Bans, "bans", 1_000_000, "sources that are banned and send")
-	fs.IntVar(&o.Windows, "windows", 6, "measurements of each receiver")
+	fs.IntVar(&o.Rounds, "rounds", 2, "turns of each receiver")
+	fs.IntVar(&o.Windows, "windows", 3, "measurements in each turn")
 	fs.DurationVar(&o.Window, "window", time.Second, "length of each")
 	fs.IntVar(&o.SendCPU, "send-cpu", 0, "where the flood is made")
 	fs.IntVar(&o.RecvCPU, "recv-cpu", 1, "where it is received")
@@ -60,11 +61,7 @@ func run(args []string, out, errs io.Writer) int {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, mostTime)
 	defer cancel()
-	var all []bench.Result
-	err := bench.Run(ctx, o, func(r bench.Result) {
-		all = append(all, r)
-		fmt.Fprintf(errs, "%s: done\n", r.Name)
-	})
+	all, err := bench.Run(ctx, o, func(name string, round int) { fmt.Fprintf(errs, "round %d: %s\n", round, name) })
 	bench.Table(out, all)
 	if err != nil {
 		fmt.Fprintf(errs, "floodbench: %v\n", err)
