@@ -86,7 +86,8 @@ func (s *sender) send(ctx context.Context, f Flood) (out Sent, err error) {
 			return out, nil
 		}
 		if n == 0 {
-			time.Sleep(50 * time.Microsecond)
+			// Not time.Sleep: that would wait for other threads of the runtime, which a busy machine lets starve.
+			_ = unix.Nanosleep(&unix.Timespec{Nsec: 50_000}, nil)
 			continue
 		}
 		n = min(n, len(s.frames)-at)

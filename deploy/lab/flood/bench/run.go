@@ -176,6 +176,7 @@ func (w *wire) sender(r receiver, n int) (send func(context.Context) error, done
 		f := flood.Flood{Interface: w.from, MAC: w.dst, To: to, Rate: r.rate, CPU: w.bed.sendCPU,
 			Sources: func(x *rand.Rand) netip.AddrPort { return netip.AddrPortFrom(source4(x.IntN(n)), sourcePort) }}
 		return func(ctx context.Context) error {
+			first()
 			_, err := f.Run(ctx)
 			return err
 		}, func() {}, nil
