@@ -4,6 +4,6 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 . deploy/need.sh
-need baresip-core linphone-cli sip-tester kamailio kamailio-tls-modules tcpdump iproute2 procps \
+need baresip-core linphone-cli sip-tester kamailio kamailio-tls-modules tcpdump iproute2 ethtool procps \
 	gcc libc6-dev clang-14 llvm-14 || echo "some tests will fail for want of these"
 deploy/vault/build.sh || echo "no Vault server could be built; its tests will fail"
