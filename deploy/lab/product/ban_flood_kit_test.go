@@ -96,7 +96,7 @@ func (p *Product) witness(t *testing.T) *witness {
 		if err != nil {
 			return err
 		}
-		return errors.Join(unix.SetsockoptInt(w.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20),
+		return errors.Join(unix.SetsockoptInt(w.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 256<<20),
 			unix.Bind(w.fd, &unix.SockaddrLinklayer{Protocol: ipv4, Ifindex: i.Index}))
 	})
 	if err != nil {

@@ -83,7 +83,7 @@ type Result struct {
 }
 
 // Run measures the receivers and tells before each turn whose it is. It needs root. A receiver that can't be measured is a Result with an
-// error and does not end the run.
+// error and does not end the run. If ctx ends it, the results so far are returned with its error.
 func Run(ctx context.Context, o Options, tell func(name string, round int)) (all []Result, err error) {
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -104,27 +104,25 @@ func Run(ctx context.Context, o Options, tell func(name string, round int)) (all
 		}
 		rs, all = append(rs, r), append(all, res)
 	}
-	for round := range o.Rounds {
-		for i, r := range rs {
-			if ctx.Err() != nil {
-				return nil, fmt.Errorf("measuring %s: %w", r.name, ctx.Err())
-			}
-			if all[i].Err != nil {
-				continue
-			}
-			tell(r.name, round+1)
-			all[i].Err = b.measure(ctx, r, o, &all[i])
+	for i := range o.Rounds * len(rs) {
+		r, res := rs[i%len(rs)], &all[i%len(rs)]
+		if ctx.Err() == nil && res.Err == nil {
+			tell(r.name, i/len(rs)+1)
+			res.Err = b.measure(ctx, r, o, res)
 		}
 	}
 	for i := range all {
 		all[i].sum()
 	}
-	return all, nil
+	return all, ctx.Err()
 }
 
 // sum makes the figures of the windows.
 func (r *Result) sum() {
-	if r.Err != nil || len(r.windows) == 0 {
+	if len(r.windows) == 0 && r.Err == nil {
+		r.Err = errors.New("the run ended before its turn")
+	}
+	if r.Err != nil {
 		return
 	}
 	var cost, rate, busy []float64
