@@ -4,7 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 . deploy/need.sh
-need baresip-core linphone-cli sip-tester kamailio kamailio-tls-modules tcpdump iproute2 procps \
+need baresip-core linphone-cli sip-tester kamailio kamailio-tls-modules tcpdump iproute2 ethtool procps \
 	gcc libc6-dev clang-14 llvm-14 || echo "some tests will fail for want of these"
 # These bring services that would start on a person's machine, and a tool with many files; their tests are skipped where they are not.
 if [ -n "${CI:-}" ]; then

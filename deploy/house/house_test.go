@@ -50,16 +50,18 @@ func packages(t *testing.T) []pkg {
 
 // walls are the imports that only some rooms may have: prefix of what is imported → prefixes of who may.
 var walls = map[string][]string{
-	"brickhouse/bpf":                      {"brickhouse/bpf", "brickhouse/sbc/internal/guard"},
+	"brickhouse/bpf":                      {"brickhouse/bpf", "brickhouse/sbc/internal/guard", "brickhouse/deploy/lab"},
 	"brickhouse/sbc/":                     {"brickhouse/sbc"},
 	"brickhouse/pbx/":                     {"brickhouse/pbx"},
 	"brickhouse/deploy/":                  {"brickhouse/deploy"},
-	"github.com/cilium/ebpf":              {"brickhouse/bpf"},
+	"github.com/cilium/ebpf":              {"brickhouse/bpf", "brickhouse/deploy/lab/flood/bench"},
 	"github.com/nats-io/":                 {"brickhouse/shared/state/natslog"},
 	"github.com/hashicorp/vault":          {"brickhouse/shared/secret"},
 	"github.com/hashicorp/go-memdb":       {"brickhouse/pbx/internal/store"},
 	"github.com/goccy/go-yaml":            {"brickhouse/shared/conffile"},
 	"github.com/prometheus/client_golang": {"brickhouse/shared/telemetry"},
+	"github.com/oschwald/maxminddb":       {"brickhouse/sbc/internal/banlist/geo"},
+	"github.com/gopacket/gopacket":        {"brickhouse/sbc/internal/admin"},
 	"github.com/pion/srtp":                {"brickhouse/sbc/internal/media", "brickhouse/shared/siptest"},
 	"brickhouse/shared/siptest":           {"brickhouse/shared/siptest", "brickhouse/deploy"},
 }

@@ -153,7 +153,7 @@ func (p *Product) pinnedDrops(t *testing.T) uint64 {
 		t.Fatal(err)
 	}
 	var n uint64
-	for _, c := range counts {
+	for _, c := range counts.Packets {
 		if c.Reason == bpf.ReasonHostBanned && c.Action == bpf.ActionDrop {
 			n += c.Packets
 		}
