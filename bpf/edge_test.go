@@ -221,7 +221,7 @@ func TestRootHeaders(t *testing.T) {
 	})
 }
 
-// A reason in monitor mode drops nothing and hides no ban. What can't be parsed is dropped all the same: nobody knows its source.
+// A reason in monitor mode drops nothing and hides no ban.
 func TestRootMonitoredReasons(t *testing.T) {
 	f := unattached(t)
 	ban(t, f, time.Hour, "192.0.2.7/32")
@@ -237,8 +237,8 @@ func TestRootMonitoredReasons(t *testing.T) {
 		{"fragment", frame{src: "192.0.2.8", flags: 9}, fate{FamilyIPv4, ReasonFragment, ActionMonitor, 0}},
 		{"chain", frame{src: "2001:db8::1", next: 60, ext: chain(7)}, fate{FamilyIPv6, ReasonExtensionChain, ActionMonitor, 0}},
 		{"short UDP", frame{src: "192.0.2.8", options: 40, payload: []byte{1}}, fate{FamilyIPv4, ReasonBadPacket, ActionMonitor, 0}},
-		{"no header", frame{src: "192.0.2.8", version: 5}, drop(FamilyIPv4, ReasonBadPacket)},
-		{"three tags", frame{src: "192.0.2.8", tags: []uint16{etherVLAN, etherVLAN, etherVLAN}}, drop(FamilyOther, ReasonTooManyTags)},
+		{"no header", frame{src: "192.0.2.8", version: 5}, fate{FamilyIPv4, ReasonBadPacket, ActionMonitor, 0}},
+		{"three tags", frame{src: "192.0.2.8", tags: []uint16{etherVLAN, etherVLAN, etherVLAN}}, fate{FamilyOther, ReasonTooManyTags, ActionMonitor, 0}},
 	})
 	all[ReasonHostBanned] = true
 	must(t, f.Set(Settings{Monitored: all}))

@@ -48,8 +48,8 @@ const (
 
 // Settings may be changed while the filter runs.
 type Settings struct {
-	// Monitored are reasons for which nothing is dropped, only counted. Headers that do not let the source be known are dropped all
-	// the same: a ban would have no hold on them. Sources that nobody can send from are in no table.
+	// Monitored are reasons for which nothing is dropped, only counted. With ReasonBadPacket or ReasonTooManyTags among them, a banned
+	// source passes where its header can't be read; sources that nobody can send from are in no table.
 	Monitored   map[Reason]bool
 	Samples     int  // most events per second and CPU
 	Interval    int  // one packet in so many is sampled, dropped or not; 0: none

@@ -339,59 +339,6 @@ func (b *builder) inside6(p netip.Prefix) error {
 	return nil
 }
 
-// trie changes the entry of a prefix that stands in the trie, and of those within it: the longest one that covers a source decides
-// there, so each says what is best of all of them that cover it.
-func (b *builder) trie(p netip.Prefix) error {
-	if b.deep != nil { // a new generation: all at once
-		b.deep[p] = b.s.bestInTrie(p)
-		return nil
-	}
-	next := map[netip.Prefix]Meta{}
-	for q, m := range *b.g.deep.Load() {
-		if p.Overlaps(q) && p.Bits() < q.Bits() {
-			m = b.s.bestInTrie(q)
-		}
-		next[q] = m
-	}
-	delete(next, p)
-	if b.s.claimed(p) {
-		next[p] = b.s.bestInTrie(p)
-	}
-	if err := b.s.addDeep(b.g, next); err != nil {
-		return err
-	}
-	return b.s.dropDeep(b.g)
-}
-
-func (s *Set) bestInTrie(p netip.Prefix) Meta {
-	m, inside := s.best(p, 1, shortest6-1), s.best(p, 65, 127)
-	if s.better(inside, m) {
-		m = inside
-	}
-	if m.List() != Allow && s.allowed(p, p.Bits()) {
-		m = NewMeta(Allow, Forever)
-	}
-	return m
-}
-
-// claimed reports whether anybody claims exactly p.
-func (s *Set) claimed(p netip.Prefix) bool {
-	for _, c := range s.all() {
-		if _, ok := c.m[p]; ok {
-			return true
-		}
-	}
-	for _, c := range s.lists {
-		if c == nil {
-			continue
-		}
-		if bits, ok := c.covers(p); ok && bits == p.Bits() {
-			return true
-		}
-	}
-	return false
-}
-
 // fill writes everything into a new generation.
 func (b *builder) fill() error {
 	b.deep = map[netip.Prefix]Meta{}

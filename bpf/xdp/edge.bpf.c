@@ -13,6 +13,15 @@ const enum family *keep_family __attribute__((unused));
 const struct event *keep_event __attribute__((unused));
 const struct line *keep_line __attribute__((unused));
 
+/* What can't be parsed is dropped, unless monitor mode lets the reason only count. */
+static __always_inline void unparsed(const struct settings *s, struct packet *p)
+{
+	enum reason why = p->why;
+
+	p->why = REASON_NONE;
+	against(s, p, why, 0);
+}
+
 static __always_inline void judge(const struct settings *s, struct cpu *c, void *data, void *end, struct packet *p)
 {
 	struct ipv6 *ip6;
@@ -20,15 +29,19 @@ static __always_inline void judge(const struct settings *s, struct cpu *c, void 
 	__be16 proto = 0;
 	void *next = parse_link(data, end, &proto, p);
 
-	if (!next)
-		return;
-	if (proto == bpf_htons(ETH_P_IP)) {
+	if (!next) {
+		unparsed(s, p);
+	} else if (proto == bpf_htons(ETH_P_IP)) {
 		ip4 = parse_ipv4(next, end, p);
-		if (ip4 && !check_ipv4(s, c, ip4, p))
+		if (!ip4)
+			unparsed(s, p);
+		else if (!check_ipv4(s, c, ip4, p))
 			service_ipv4(s, ip4, end, p);
 	} else if (proto == bpf_htons(ETH_P_IPV6)) {
 		ip6 = parse_ipv6(next, end, p);
-		if (ip6 && !check_ipv6(s, ip6, p))
+		if (!ip6)
+			unparsed(s, p);
+		else if (!check_ipv6(s, ip6, p))
 			service_ipv6(s, ip6, end, p);
 	} /* ARP and whatever else is no IP passes */
 }
