@@ -54,11 +54,10 @@ type Stream func(r *http.Request, send func(any) error) error
 
 // Server holds the routes and, once it listens, the socket.
 type Server struct {
-	log  *slog.Logger
-	mux  *http.ServeMux
-	http *http.Server
-	// How large a body may be that is no JSON, by pattern. It is whole once Listen is called.
-	uploads map[string]int64
+	log     *slog.Logger
+	mux     *http.ServeMux
+	http    *http.Server
+	uploads sync.Map // how large a body may be that is no JSON, by pattern: string → int64
 
 	mu     sync.Mutex
 	socket *socket
@@ -67,7 +66,7 @@ type Server struct {
 
 // NewServer returns a server without routes.
 func NewServer(log *slog.Logger) *Server {
-	s := &Server{log: log, mux: http.NewServeMux(), uploads: map[string]int64{}}
+	s := &Server{log: log, mux: http.NewServeMux()}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.route),
 		ReadTimeout:       readTimeout,
@@ -104,7 +103,7 @@ func (s *Server) Handle(pattern string, h Handler) {
 
 // HandleUpload is Handle for a request whose body is a file of at most limit bytes, and not JSON.
 func (s *Server) HandleUpload(pattern string, limit int64, h Handler) {
-	s.uploads[pattern] = limit
+	s.uploads.Store(pattern, limit)
 	s.Handle(pattern, h)
 }
 
@@ -170,9 +169,9 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	h, pattern := s.mux.Handler(r)
-	limit, ok := s.uploads[pattern]
-	if !ok {
-		limit = MaxBody
+	limit := int64(MaxBody)
+	if l, ok := s.uploads.Load(pattern); ok {
+		limit = l.(int64)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
 	if pattern != "" {

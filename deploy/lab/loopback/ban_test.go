@@ -2,10 +2,12 @@ package loopback
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -127,16 +129,20 @@ func TestBanOutlivesTheBorder(t *testing.T) {
 	t.Parallel()
 	s := open(t, nil)
 	s.extension("1901", "1902")
-	c := s.config(remote, "1902")
-	c.Bind = s.ip(77)
-	s.register(c) // a phone behind the attacker's address
-	old, err := tls.Dial("tcp", net.JoinHostPort(s.addr(1), strconv.Itoa(tlsPort)), s.tls())
+	from := &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(s.ip(77), 0))}
+	old, err := tls.DialWithDialer(from, "tcp", net.JoinHostPort(s.addr(1), strconv.Itoa(tlsPort)), s.tls())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer old.Close()
 	s.attack(77, 10, nil)
 	e := s.banned(77, "bad-credentials", "access")
+	if err := old.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := old.Read(make([]byte, 1)); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a connection of the banned source lives: %d, %v", n, err)
+	}
 
 	s.border.kill()
 	s.startBorder()
@@ -159,6 +165,24 @@ func TestBanOutlivesTheBorder(t *testing.T) {
 	must(t, "sbc", "ban", "del", s.addr(77), "--socket", s.path("sbc.sock"))
 	if s.shutOut(77) {
 		t.Error("the ban was lifted, but the source is shut out")
+	}
+}
+
+// An office is not banned for one who guesses behind its NAT: his connections are held, the others' phones go on.
+func TestOfficeIsNotBanned(t *testing.T) {
+	t.Parallel()
+	s := open(t, nil)
+	s.extension("1901", "1902")
+	c := s.config(remote, "1902")
+	c.Bind = s.ip(77)
+	phone := s.register(c)
+	s.attack(77, 10, nil)
+	if e := s.why(s.ip(77)); len(e.Bans) != 0 || len(e.Held) == 0 || e.Held[0].Source.Addr() != s.ip(77) {
+		t.Errorf("why: bans %+v, held %+v", e.Bans, e.Held)
+	}
+	s.renew(phone)
+	if s.shutOut(77) {
+		t.Error("the office is shut out")
 	}
 }
 
