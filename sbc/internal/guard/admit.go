@@ -11,16 +11,16 @@ import (
 
 // view is what is asked about each packet and connection: read without a lock, changed by whoever holds Guard.mu.
 type view struct {
-	clock    func() time.Time
-	base     timebase
-	set      *table.Set
-	allow    atomic.Pointer[networks[string]]
-	holds    *holdTable
-	monitor  atomic.Pointer[map[verdict.Reason]bool] // what only counts
-	limits   atomic.Pointer[limits]                  // nil: the kernel filter holds sources to their rates
-	counts   [len(userReasons)][2][len(userActions)]atomic.Uint64
-	sampler  sampler
-	admitted atomic.Uint64
+	clock   func() time.Time
+	base    timebase
+	set     *table.Set
+	allow   atomic.Pointer[networks[string]]
+	holds   *holdTable
+	monitor atomic.Pointer[map[verdict.Reason]bool] // what only counts
+	limits  atomic.Pointer[limits]                  // nil: the kernel filter holds sources to their rates
+	counts  [len(userReasons)][2][len(userActions)]atomic.Uint64
+	sampler sampler
+	asked   atomic.Uint64 // datagrams, for the samples of who sends the most
 }
 
 // What user space counts, in the order of view.counts.
@@ -44,6 +44,9 @@ func newView(clock func() time.Time, base timebase, set *table.Set) *view {
 	v.sampler.init()
 	return v
 }
+
+// userSample is how many datagrams one sample stands for in user space.
+const userSample = 8
 
 // plain is an address without what does not belong to a sender: an IPv4 address wrapped in IPv6, a zone.
 func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
@@ -89,8 +92,17 @@ func (g *Guard) AdmitConnection(src netip.Addr) verdict.Verdict {
 // too many. The border uses AdmitFlow instead for flows on hold that a living registration came over, so that forged datagrams can't
 // silence a phone.
 func (g *Guard) AdmitDatagram(src netip.AddrPort) verdict.Verdict {
-	view, now := g.view, g.view.clock()
+	now := g.view.clock()
 	src = netip.AddrPortFrom(plain(src.Addr()), src.Port())
+	v := g.view.datagram(src, now)
+	// Where the kernel filter stands before us it takes the samples.
+	if g.view.limits.Load() != nil && g.view.asked.Add(1)%userSample == 0 && src.IsValid() {
+		g.talkers.add(src.Addr(), !v.OK(), userSample, v.Reason, now)
+	}
+	return v
+}
+
+func (view *view) datagram(src netip.AddrPort, now time.Time) verdict.Verdict {
 	v, class := view.source(src, now)
 	if !v.OK() || class == table.Allow {
 		return v
