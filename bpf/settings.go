@@ -56,10 +56,10 @@ type Settings struct {
 	Full        bool // events of dropped packets carry up to 1536 bytes instead of 128
 	Fragments   Fragments
 	Source      Rate // SIP datagrams of one stranger
-	Known       Rate // SIP datagrams of a source behind which a good registration lives
+	Known       Rate // SIP datagrams or new TCP connections of a source behind which a good registration lives
 	Limited     Rate // SIP datagrams or new TCP connections of a limited source
 	Strangers   Rate // SIP datagrams of all strangers together
-	Connections Rate // new TCP connections of one source
+	Connections Rate // new TCP connections of one stranger
 }
 
 // Set changes the settings.

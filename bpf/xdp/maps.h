@@ -174,10 +174,10 @@ struct settings {
 	struct geometry hosts4[2]; /* by generation */
 	struct geometry hosts6[2];
 	struct rate source;      /* SIP datagrams of one stranger */
-	struct rate known;       /* … of a source with a good registration */
+	struct rate known;       /* … of a source with a good registration; its TCP connections, too */
 	struct rate limited;     /* … of one that is held to a strict rate; its TCP connections, too */
 	struct rate all;         /* … of all strangers together */
-	struct rate connections; /* new TCP connections of one source */
+	struct rate connections; /* new TCP connections of one stranger */
 };
 
 struct {

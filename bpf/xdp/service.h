@@ -30,9 +30,9 @@ static __always_inline const struct rate *rate_of(const struct settings *s, cons
 {
 	if (p->class == LIST_LIMITED)
 		return &s->limited;
-	if (what == CELL_CONNECTION)
-		return &s->connections;
-	return p->class == LIST_KNOWN ? &s->known : &s->source;
+	if (p->class == LIST_KNOWN)
+		return &s->known;
+	return what == CELL_CONNECTION ? &s->connections : &s->source;
 }
 
 /* Sources are told apart by address, IPv6 by /64. Where two share a cell, the seed parts them again after the next restart. */

@@ -45,9 +45,9 @@ type XDP struct {
 // Rates are the limits of what sources may send. A rate of 0 is no limit.
 type Rates struct {
 	Source      Rate `yaml:"source" doc:"SIP datagrams of one address that nobody registered from (IPv6: of one /64)."`
-	Known       Rate `yaml:"known" doc:"SIP datagrams of an address that good registrations live behind."`
+	Known       Rate `yaml:"known" doc:"SIP datagrams, or new TCP and TLS connections, of an address that good registrations live behind."`
 	Strangers   Rate `yaml:"strangers" doc:"SIP datagrams of all addresses together that nobody registered from."`
-	Connections Rate `yaml:"connections" doc:"New TCP and TLS connections of one address."`
+	Connections Rate `yaml:"connections" doc:"New TCP and TLS connections of one address that nobody registered from."`
 	Limited     Rate `yaml:"limited" doc:"SIP datagrams or new connections of an address that would be banned, while the circuit breaker is open."`
 }
 

@@ -88,7 +88,10 @@ func (l *limits) datagram(a netip.Addr, class table.List, now time.Duration) ver
 // connection reports whether one more connection is within the limit.
 func (l *limits) connection(a netip.Addr, class table.List, now time.Duration) bool {
 	r := l.rates.Connections
-	if class == table.Limited {
+	switch class {
+	case table.Known:
+		r = l.rates.Known
+	case table.Limited:
 		r = l.rates.Limited
 	}
 	return r.take(l.cell(a, doesConnection), now)

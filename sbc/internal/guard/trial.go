@@ -83,10 +83,10 @@ func (g *Guard) testPort(port uint16, tcp bool, class table.List, step func(stri
 		switch {
 		case class == table.Limited:
 			step("strict rate: %v a second, %d at once", r.Limited.Rate, r.Limited.Burst)
+		case class == table.Known:
+			step("good registrations live there: %v datagrams or connections a second, %d at once", r.Known.Rate, r.Known.Burst)
 		case tcp:
 			step("new connections: %v a second, %d at once", r.Connections.Rate, r.Connections.Burst)
-		case class == table.Known:
-			step("good registrations live there: %v datagrams a second, %d at once", r.Known.Rate, r.Known.Burst)
 		default:
 			step("a stranger: %v datagrams a second, %d at once; all strangers together %v", r.Source.Rate, r.Source.Burst, r.Strangers.Rate)
 		}
