@@ -290,9 +290,12 @@ func (s *Set) Rebuild() error {
 	}
 }
 
+// headroom is for how many single bans a new table has room beside, so that they need no other table soon.
+const headroom = 4096
+
 func (s *Set) rebuild(spare, coarse int) (ok bool, err error) {
 	n4, n6 := s.sizes()
-	lines := [Tables]int{linesFor(n4*spare/100, false), linesFor(n6*spare/100, true), 1, 1}
+	lines := [Tables]int{linesFor(n4*spare/100+headroom, false), linesFor(n6*spare/100+headroom, true), 1, 1}
 	if s.hasNets4() {
 		lines[Nets4], lines[Rules4] = nets4Lines, rules4Lines
 	}
