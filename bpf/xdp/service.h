@@ -49,7 +49,7 @@ static __always_inline __u64 *cell_of(const struct settings *s, const struct pac
 }
 
 /* The limits of one source. */
-static __always_inline int check_rate(const struct settings *s, struct packet *p, __u32 what)
+static __always_inline int check_rate(const struct settings *s, struct packet *p, __u32 what, __u64 now)
 {
 	const struct rate *r = rate_of(s, p, what);
 	__u64 *tat;
@@ -57,45 +57,27 @@ static __always_inline int check_rate(const struct settings *s, struct packet *p
 	if (!r->gap)
 		return 0;
 	tat = cell_of(s, p, what);
-	if (!tat || take(tat, r, now_of(p)))
+	if (!tat || take(tat, r, now))
 		return 0;
 	return against(s, p, what == CELL_CONNECTION ? REASON_CONNECTION_RATE : REASON_SOURCE_RATE, 0);
 }
 
-/* The limit of all strangers together. It is looked at before the one of the source, since under a flood with made-up sources it
- * says no without another line of memory, and taken from after it, so that one source's flood does not use it up. */
-static __always_inline int strangers_full(const struct settings *s, const struct packet *p)
-{
-	__u32 zero = 0;
-	__u64 *tat, now;
-
-	if (p->class == LIST_KNOWN || !s->all.gap)
-		return 0;
-	tat = bpf_map_lookup_elem(&strangers, &zero);
-	now = now_of(p);
-	return tat && *tat > now && *tat - now > s->all.slack;
-}
-
-static __always_inline void take_strangers(const struct settings *s, const struct packet *p)
-{
-	__u32 zero = 0;
-	__u64 *tat;
-
-	if (p->class == LIST_KNOWN || !s->all.gap)
-		return;
-	tat = bpf_map_lookup_elem(&strangers, &zero);
-	if (tat)
-		take(tat, &s->all, now_of(p));
-}
-
-/* The limits of a SIP datagram, or of what may be one. */
+/* The limits of a SIP datagram, or of what may be one. That of all strangers together is looked at before that of the source, since
+ * under a flood with made-up sources it says no without another line of memory, and taken from after it, so that one source's
+ * flood does not use it up. */
 static __always_inline int check_datagram(const struct settings *s, struct packet *p)
 {
-	if (strangers_full(s, p) && against(s, p, REASON_STRANGERS_RATE, 0))
+	__u64 now = now_of(p), *all = NULL;
+	__u32 zero = 0;
+
+	if (p->class != LIST_KNOWN && s->all.gap)
+		all = bpf_map_lookup_elem(&strangers, &zero);
+	if (all && *all > now && *all - now > s->all.slack && against(s, p, REASON_STRANGERS_RATE, 0))
 		return 1;
-	if (check_rate(s, p, CELL_DATAGRAM))
+	if (check_rate(s, p, CELL_DATAGRAM, now))
 		return 1;
-	take_strangers(s, p);
+	if (all)
+		take(all, &s->all, now);
 	return 0;
 }
 
@@ -185,7 +167,7 @@ static __always_inline int check_tcp(const struct settings *s, struct tcp *t, vo
 		return against(s, p, REASON_BAD_PACKET, 0);
 	if ((t->flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || !(port_of(t->destination) & PORT_SIP_TCP))
 		return 0;
-	return check_rate(s, p, CELL_CONNECTION);
+	return check_rate(s, p, CELL_CONNECTION, now_of(p));
 }
 
 /* A later fragment has no port, so nobody knows what it wants. */
@@ -195,7 +177,7 @@ static __always_inline int check_fragment(const struct settings *s, struct packe
 		return 0;
 	if (s->fragments == FRAGMENTS_DROP)
 		return against(s, p, REASON_FRAGMENT, 0);
-	return check_rate(s, p, CELL_DATAGRAM);
+	return check_datagram(s, p);
 }
 
 static __always_inline int is_extension(__u8 proto)
