@@ -176,8 +176,10 @@ func (g *Guard) applySettingsLocked() error {
 	g.view.monitor.Store(&monitored)
 	samples := g.cfg.XDP.Samples
 	g.view.sampler.limit.Store(int64(samples))
-	g.view.limits.Store(nil)
-	if mode, _ := g.modeLocked(); mode == ModeUserSpace || mode == ModeMixed {
+	g.watch.limit(samples)
+	if mode, _ := g.modeLocked(); mode != ModeUserSpace && mode != ModeMixed {
+		g.view.limits.Store(nil)
+	} else if old := g.view.limits.Load(); old == nil || old.rates != g.cfg.Rates { // else what sources have used up stays
 		g.view.limits.Store(newLimits(g.cfg.Rates))
 	}
 	if g.kernel == nil {
