@@ -212,9 +212,9 @@ func (g *Guard) Export(list string) ([]netip.Prefix, error) {
 		return nil, fmt.Errorf("list %s: %w", list, ErrNoBan)
 	}
 	if f.kind == FeedAllow {
-		return g.groups[groupFeed(list)], nil
+		return shortest(slices.Clone(g.groups[groupFeed(list)])), nil
 	}
-	return g.set.List(f.list), nil
+	return shortest(g.set.List(f.list)), nil
 }
 
 // shortest is the shortest list of the same addresses, sorted.
