@@ -86,6 +86,9 @@ func NewServer(log *slog.Logger) *Server {
 func (s *Server) Handle(pattern string, h Handler) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		v, err := h(r)
+		if _, ok := s.uploads[pattern]; ok { // reading the file may have taken long
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // fails only for what is no connection
+		}
 		if err != nil {
 			s.fail(w, r, err)
 			return
@@ -102,7 +105,8 @@ func (s *Server) Handle(pattern string, h Handler) {
 	})
 }
 
-// HandleUpload is Handle for a request whose body is a file of at most limit bytes, and not JSON.
+// HandleUpload is Handle for a request whose body is a file of at most limit bytes, and not JSON. It may take as long as it likes, as long
+// as some of it comes: the limit of a request's time holds for each part.
 func (s *Server) HandleUpload(pattern string, limit int64, h Handler) {
 	s.uploads[pattern] = limit
 	s.Handle(pattern, h)
@@ -174,6 +178,9 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		limit = MaxBody
 	}
+	if ok {
+		r.Body = &upload{r.Body, http.NewResponseController(w)}
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
 	if pattern != "" {
 		s.mux.ServeHTTP(w, r) // not h: the mux fills in the path's values
@@ -187,6 +194,19 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.fail(w, r, Errorf(http.StatusNotFound, "no such path; the program and its command may be of different versions"))
+}
+
+// upload is a body whose parts each have a deadline of their own.
+type upload struct {
+	io.ReadCloser
+	rc *http.ResponseController
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	if err := u.rc.SetReadDeadline(time.Now().Add(readTimeout)); err != nil {
+		return 0, err
+	}
+	return u.ReadCloser.Read(p)
 }
 
 // statusOnly keeps the header of an answer and forgets its body.

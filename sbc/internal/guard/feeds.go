@@ -34,6 +34,9 @@ const (
 // ErrManyLists tells that no more lists can be.
 var ErrManyLists = errors.New("too many lists")
 
+// ErrNoRoom tells that the tables can't hold a list's entries.
+var ErrNoRoom = table.ErrDeep
+
 // groupFeed is the group of the allow list that a list stands in.
 func groupFeed(name string) string { return "list " + name }
 

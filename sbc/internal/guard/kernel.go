@@ -3,8 +3,10 @@ package guard
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +41,12 @@ var reasonOf = map[bpf.Reason]verdict.Reason{
 	bpf.ReasonSourceRate:     verdict.SourceRate,
 	bpf.ReasonStrangersRate:  verdict.StrangersRate,
 	bpf.ReasonConnectionRate: verdict.ConnectionRate,
+}
+
+// KernelReasons are the reasons that the kernel filter drops for, sorted.
+func KernelReasons() []verdict.Reason {
+	all := slices.Sorted(maps.Values(reasonOf))
+	return slices.DeleteFunc(all, func(r verdict.Reason) bool { return r == verdict.None })
 }
 
 // openKernel loads the kernel filter, if it is wanted, and makes the tables in its memory, else in ours. With mode auto a failure is
