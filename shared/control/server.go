@@ -57,8 +57,8 @@ type Server struct {
 	log  *slog.Logger
 	mux  *http.ServeMux
 	http *http.Server
-	// How large a body may be that is no JSON, by pattern. It is whole once Listen is called.
-	uploads map[string]int64
+	// How large a body may be that is no JSON: an int64 by pattern. Requests are answered while routes are still added.
+	uploads sync.Map
 
 	mu     sync.Mutex
 	socket *socket
@@ -67,7 +67,7 @@ type Server struct {
 
 // NewServer returns a server without routes.
 func NewServer(log *slog.Logger) *Server {
-	s := &Server{log: log, mux: http.NewServeMux(), uploads: map[string]int64{}}
+	s := &Server{log: log, mux: http.NewServeMux()}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.route),
 		ReadTimeout:       readTimeout,
@@ -81,12 +81,12 @@ func NewServer(log *slog.Logger) *Server {
 	return s
 }
 
-// Handle adds a route; pattern is that of http.ServeMux with its method, as "GET /v1/bans/{address}". Routes are added
-// before Listen.
+// Handle adds a route; pattern is that of http.ServeMux with its method, as "GET /v1/bans/{address}". Routes may be
+// added while the server listens.
 func (s *Server) Handle(pattern string, h Handler) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		v, err := h(r)
-		if _, ok := s.uploads[pattern]; ok { // reading the file may have taken long
+		if _, ok := s.uploads.Load(pattern); ok { // reading the file may have taken long
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // fails only for what is no connection
 		}
 		if err != nil {
@@ -108,7 +108,7 @@ func (s *Server) Handle(pattern string, h Handler) {
 // HandleUpload is Handle for a request whose body is a file of at most limit bytes, and not JSON. It may take as long as it likes, as long
 // as some of it comes: the limit of a request's time holds for each part.
 func (s *Server) HandleUpload(pattern string, limit int64, h Handler) {
-	s.uploads[pattern] = limit
+	s.uploads.Store(pattern, limit)
 	s.Handle(pattern, h)
 }
 
@@ -174,11 +174,9 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	h, pattern := s.mux.Handler(r)
-	limit, ok := s.uploads[pattern]
-	if !ok {
-		limit = MaxBody
-	}
-	if ok {
+	limit := int64(MaxBody)
+	if most, ok := s.uploads.Load(pattern); ok {
+		limit = most.(int64)
 		r.Body = &upload{r.Body, http.NewResponseController(w)}
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, limit)

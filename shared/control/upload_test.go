@@ -123,3 +123,29 @@ func TestUploadBroken(t *testing.T) {
 	}
 	in.Close()
 }
+
+// A program listens before all of its parts have added their routes; the race detector looks on.
+func TestRoutesWhileListening(t *testing.T) {
+	s := NewServer(quiet())
+	c, ctx := start(t, s), deadline(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 50 {
+			s.HandleUpload(fmt.Sprintf("PUT /file%d", i), MaxBody, func(r *http.Request) (any, error) {
+				_, err := io.Copy(io.Discard, r.Body)
+				return nil, err
+			})
+		}
+	}()
+	for i := range 50 {
+		var e *Error
+		if err := c.Upload(ctx, "PUT", fmt.Sprintf("/file%d", i), zeros(10), nil); err != nil && (!errors.As(err, &e) || e.Status != http.StatusNotFound) {
+			t.Fatal(err)
+		}
+	}
+	<-done
+	if err := c.Upload(ctx, "PUT", "/file49", zeros(10), nil); err != nil {
+		t.Error(err)
+	}
+}
