@@ -8,6 +8,6 @@ need baresip-core linphone-cli sip-tester kamailio kamailio-tls-modules tcpdump 
 	gcc libc6-dev clang-14 llvm-14 || echo "some tests will fail for want of these"
 # These bring services that would start on a person's machine, and a tool with many files; their tests are skipped where they are not.
 if [ -n "${CI:-}" ]; then
-	need fail2ban curl crowdsec-custom-bouncer prometheus || echo "the tests with foreign ban tools will be skipped"
+	need fail2ban curl crowdsec-custom-bouncer prometheus tshark || echo "the tests with foreign ban tools and Wireshark will be skipped"
 fi
 deploy/vault/build.sh || echo "no Vault server could be built; its tests will fail"

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -85,7 +86,37 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 
 // Upload sends what body holds as it is, and reads the answer into out as Do does. It may take as long as ctx allows.
 func (c *Client) Upload(ctx context.Context, method, path string, body io.Reader, out any) error {
-	return c.do(ctx, method, path, body, out)
+	from := &source{r: body}
+	err := c.do(ctx, method, path, from, out)
+	var answer *Error
+	if broken := from.failed(); err != nil && broken != nil && !errors.As(err, &answer) {
+		return fmt.Errorf("reading what is to be sent: %w", broken)
+	}
+	return err
+}
+
+// source is a reader that remembers why it failed. Whoever sends may go on reading while the answer is there already.
+type source struct {
+	r io.Reader
+
+	mu  sync.Mutex
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.mu.Lock()
+		s.err = err
+		s.mu.Unlock()
+	}
+	return n, err
+}
+
+func (s *source) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
 }
 
 // Get is Do with GET and no body.

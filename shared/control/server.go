@@ -54,10 +54,11 @@ type Stream func(r *http.Request, send func(any) error) error
 
 // Server holds the routes and, once it listens, the socket.
 type Server struct {
-	log     *slog.Logger
-	mux     *http.ServeMux
-	http    *http.Server
-	uploads sync.Map // how large a body may be that is no JSON, by pattern: string → int64
+	log  *slog.Logger
+	mux  *http.ServeMux
+	http *http.Server
+	// How large a body may be that is no JSON: an int64 by pattern. Requests are answered while routes are still added.
+	uploads sync.Map
 
 	mu     sync.Mutex
 	socket *socket
@@ -80,11 +81,14 @@ func NewServer(log *slog.Logger) *Server {
 	return s
 }
 
-// Handle adds a route; pattern is that of http.ServeMux with its method, as "GET /v1/bans/{address}". Routes are added
-// before Listen.
+// Handle adds a route; pattern is that of http.ServeMux with its method, as "GET /v1/bans/{address}". Routes may be
+// added while the server listens.
 func (s *Server) Handle(pattern string, h Handler) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		v, err := h(r)
+		if _, ok := s.uploads.Load(pattern); ok { // reading the file may have taken long
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // fails only for what is no connection
+		}
 		if err != nil {
 			s.fail(w, r, err)
 			return
@@ -101,7 +105,8 @@ func (s *Server) Handle(pattern string, h Handler) {
 	})
 }
 
-// HandleUpload is Handle for a request whose body is a file of at most limit bytes, and not JSON.
+// HandleUpload is Handle for a request whose body is a file of at most limit bytes, and not JSON. It may take as long as it likes, as long
+// as some of it comes: the limit of a request's time holds for each part.
 func (s *Server) HandleUpload(pattern string, limit int64, h Handler) {
 	s.uploads.Store(pattern, limit)
 	s.Handle(pattern, h)
@@ -170,8 +175,9 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	}()
 	h, pattern := s.mux.Handler(r)
 	limit := int64(MaxBody)
-	if l, ok := s.uploads.Load(pattern); ok {
-		limit = l.(int64)
+	if most, ok := s.uploads.Load(pattern); ok {
+		limit = most.(int64)
+		r.Body = &upload{r.Body, http.NewResponseController(w)}
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
 	if pattern != "" {
@@ -186,6 +192,19 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.fail(w, r, Errorf(http.StatusNotFound, "no such path; the program and its command may be of different versions"))
+}
+
+// upload is a body whose parts each have a deadline of their own.
+type upload struct {
+	io.ReadCloser
+	rc *http.ResponseController
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	if err := u.rc.SetReadDeadline(time.Now().Add(readTimeout)); err != nil {
+		return 0, err
+	}
+	return u.ReadCloser.Read(p)
 }
 
 // statusOnly keeps the header of an answer and forgets its body.

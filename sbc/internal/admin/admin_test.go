@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -24,18 +25,22 @@ import (
 )
 
 // border is a guard, and no calls.
-type border struct{ g *guard.Guard }
+type border struct {
+	g     *guard.Guard
+	lists *[]follow.Status
+}
 
 func (b border) Guard() *guard.Guard    { return b.g }
-func (b border) Lists() []follow.Status { return nil }
+func (b border) Lists() []follow.Status { return *b.lists }
 func (b border) Calls() []b2bua.Info    { return []b2bua.Info{} }
 func (b border) Hangup(string) bool     { return false }
 
 // rig is a guard behind a socket.
 type rig struct {
 	*testing.T
-	g    *guard.Guard
-	path string
+	g     *guard.Guard
+	lists []follow.Status // those that the configuration has; set before the first command
+	path  string
 }
 
 func newRig(t *testing.T) *rig {
@@ -47,18 +52,39 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { g.Close() })
+	r := &rig{T: t, g: g}
+	r.serve(func(s *control.Server) { Routes(s, border{g, &r.lists}) })
+	return r
+}
+
+// serve serves on a socket.
+func (r *rig) serve(routes func(*control.Server)) {
+	r.Helper()
 	dir, err := os.MkdirTemp("", "bh-") // short: it holds a socket
 	if err != nil {
-		t.Fatal(err)
+		r.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &rig{T: t, g: g, path: filepath.Join(dir, "s")}
+	r.Cleanup(func() { os.RemoveAll(dir) })
+	r.path = filepath.Join(dir, "s")
 	server := control.NewServer(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	Routes(server, border{g})
+	routes(server)
 	if err := server.Listen(r.path); err != nil {
-		t.Fatal(err)
+		r.Fatal(err)
 	}
-	t.Cleanup(func() { server.Close(context.Background()) })
+	r.Cleanup(func() { server.Close(context.Background()) })
+}
+
+// answering is a border that gives one answer, and has no guard.
+func answering(t *testing.T, pattern string, answer any) *rig {
+	r := &rig{T: t}
+	r.serve(func(s *control.Server) { s.Handle(pattern, func(*http.Request) (any, error) { return answer, nil }) })
+	return r
+}
+
+// streaming is a border that streams, and has no guard.
+func streaming(t *testing.T, pattern string, h control.Stream) *rig {
+	r := &rig{T: t}
+	r.serve(func(s *control.Server) { s.Stream(pattern, h) })
 	return r
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gopacket/gopacket"
@@ -15,6 +17,7 @@ import (
 
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/shared/command"
+	"brickhouse/shared/verdict"
 )
 
 // snapLength is how much of a packet the kernel filter hands over, in bytes.
@@ -32,8 +35,8 @@ func banCapture(a *command.Admin) *cobra.Command {
 		Long: "Writes packets that the kernel filter drops to a pcapng file, each with the reason as its comment: a capture on the interface no\n" +
 			"longer sees them. It ends after --count packets, after --for, or with Ctrl-C.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			if file == "" {
-				return command.Badf("name the file to write with -w, or - for standard output")
+			if err := checkCapture(file, reasons, count, length); err != nil {
+				return err
 			}
 			ctx := c.Context()
 			if length > 0 {
@@ -51,8 +54,11 @@ func banCapture(a *command.Admin) *cobra.Command {
 			if errors.Is(err, errEnough) || ctx.Err() != nil {
 				err = nil
 			}
-			if err := errors.Join(err, w.close()); err != nil {
-				return err
+			if err != nil {
+				return errors.Join(err, out.Close())
+			}
+			if err := w.close(); err != nil {
+				return fmt.Errorf("writing the capture: %w", err)
 			}
 			_, err = fmt.Fprintf(c.ErrOrStderr(), "%d packets; %d more were dropped while this was busy\n", w.written, w.lost)
 			return err
@@ -65,11 +71,32 @@ func banCapture(a *command.Admin) *cobra.Command {
 	return c
 }
 
+// checkCapture says what is wrong with the flags of a capture.
+func checkCapture(file, reasons string, count int, length time.Duration) error {
+	if file == "" {
+		return command.Badf("name the file to write with -w, or - for standard output")
+	}
+	if count < 0 {
+		return command.Badf("--count %d is no number of packets", count)
+	}
+	if length < 0 {
+		return command.Badf("--for %s is no length of time", length)
+	}
+	known := guard.KernelReasons()
+	for _, r := range reasonsOf(reasons) {
+		if !slices.Contains(known, verdict.Reason(r)) {
+			return command.Badf("%q is no reason that the kernel filter drops for; use of %s", r, strings.Trim(fmt.Sprint(known), "[]"))
+		}
+	}
+	return nil
+}
+
+// createOutput opens a file. What it holds is overwritten only when the capture begins.
 func createOutput(c *cobra.Command, name string) (io.WriteCloser, error) {
 	if name == "-" {
 		return nopCloser{c.OutOrStdout()}, nil
 	}
-	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600)
 }
 
 type nopCloser struct{ io.Writer }
@@ -132,6 +159,13 @@ func (w *capture) interfaceID(name string) (int, error) {
 }
 
 func (w *capture) begin(first pcapgo.NgInterface) (err error) {
+	if f, ok := w.out.(*os.File); ok {
+		if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
+			if err := f.Truncate(0); err != nil {
+				return fmt.Errorf("writing the capture: %w", err)
+			}
+		}
+	}
 	w.ng, err = pcapgo.NewNgWriterInterface(w.out, first, pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: "sbc ban capture"}})
 	if err != nil {
 		return fmt.Errorf("writing the capture: %w", err)

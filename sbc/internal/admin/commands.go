@@ -126,6 +126,12 @@ func explain(e guard.Explanation) string {
 	for _, s := range e.Scores {
 		line("  rule %s: %d of %d within %s", s.Rule, s.Sum, s.Threshold, s.Window)
 	}
+	if e.Known > 0 {
+		line("  good registrations behind it: %d", e.Known)
+	}
+	if e.Repeat > 0 {
+		line("  earlier bans that make the next one longer: %d", e.Repeat)
+	}
 	for _, ev := range evidence(e) {
 		line("  %s  %s from %s on %s %s %s", ev.At.Format(time.DateTime), ev.Reason, ev.Source, ev.Interface, ev.AOR, ev.Detail)
 	}
@@ -180,6 +186,12 @@ func tell(ev guard.Event) string {
 	switch {
 	case ev.Ban != nil && ev.Kind == guard.EventBan:
 		return fmt.Sprintf("%s ban     %s %s %s for %s", at, ev.Ban.Prefix, ev.Ban.Reason, who(*ev.Ban), left(*ev.Ban))
+	case ev.Ban != nil && ev.Kind == guard.EventMonitor:
+		return fmt.Sprintf("%s monitor %s %s: rule %s would have acted", at, ev.Ban.Prefix, ev.Ban.Reason, ev.Ban.Rule)
+	case ev.Breaker != nil && ev.Breaker.Open:
+		return fmt.Sprintf("%s breaker opens until %s: %s", at, ev.Breaker.Until.Format(time.TimeOnly), ev.Breaker.Cause)
+	case ev.Breaker != nil:
+		return fmt.Sprintf("%s breaker closes: rules ban again", at)
 	case ev.Ban != nil:
 		return fmt.Sprintf("%s %-7s %s %s", at, ev.Kind, ev.Ban.Prefix, ev.By)
 	case ev.Held != nil:

@@ -8,11 +8,13 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"brickhouse/sbc/internal/banlist"
+	"brickhouse/sbc/internal/banlist/follow"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/shared/command"
 	"brickhouse/shared/control"
@@ -33,6 +35,9 @@ func importList(r *http.Request, b Border) (any, error) {
 	if !ok {
 		return nil, control.Errorf(http.StatusBadRequest, "%q is nothing that a list does; use ban, monitor or allow", q.Get("does"))
 	}
+	if slices.ContainsFunc(b.Lists(), func(s follow.Status) bool { return s.Name == r.PathValue("name") }) { // though it may not be in force yet
+		return nil, control.Errorf(http.StatusBadRequest, "list %s: %v", r.PathValue("name"), guard.ErrListTaken)
+	}
 	o := banlist.Options{Format: banlist.Format(q.Get("format")), Column: q.Get("column"), MaxEntries: banlist.MostEntries, MaxBytes: maxImport}
 	report, err := b.Guard().Import(r.PathValue("name"), kind, r.Body, o, control.Caller(r))
 	var tooLarge *http.MaxBytesError
@@ -48,7 +53,7 @@ func importList(r *http.Request, b Border) (any, error) {
 // refusedList reports whether the caller is at fault.
 func refusedList(err error) bool {
 	for _, e := range []error{
-		guard.ErrListName, guard.ErrListTaken, banlist.ErrGarbage, banlist.ErrTooMany, banlist.ErrTooLarge, banlist.ErrTruncated, banlist.ErrEmpty,
+		guard.ErrListName, guard.ErrListTaken, guard.ErrManyLists, guard.ErrNoRoom, banlist.ErrGarbage, banlist.ErrTooMany, banlist.ErrTooLarge, banlist.ErrTruncated, banlist.ErrEmpty,
 		banlist.ErrOptions,
 	} {
 		if errors.Is(err, e) {
@@ -77,7 +82,7 @@ type exported struct {
 func export(r *http.Request, send func(any) error, b Border) error {
 	list, err := b.Guard().Export(r.URL.Query().Get("list"))
 	if err != nil {
-		return control.Errorf(http.StatusNotFound, "%v", err)
+		return control.Errorf(http.StatusNotFound, "there is no list %s", r.URL.Query().Get("list"))
 	}
 	if err := control.Ready(r); err != nil {
 		return err
@@ -102,6 +107,9 @@ func banImport(a *command.Admin) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			path := "/bans/lists/" + url.PathEscape(args[0])
 			if drop {
+				if len(args) > 1 {
+					return command.Badf("--drop takes no file")
+				}
 				if err := a.Do(c.Context(), "DELETE", path, nil, nil); err != nil {
 					return err
 				}
@@ -135,7 +143,15 @@ func openInput(c *cobra.Command, name string) (io.ReadCloser, error) {
 	if name == "-" {
 		return io.NopCloser(c.InOrStdin()), nil
 	}
-	return os.Open(name)
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		f.Close()
+		return nil, fmt.Errorf("%s is a directory", name)
+	}
+	return f, nil
 }
 
 func banExport(a *command.Admin) *cobra.Command {
@@ -146,6 +162,9 @@ func banExport(a *command.Admin) *cobra.Command {
 			if a.JSON {
 				format = string(banlist.DropJSON)
 			}
+			if err := banlist.Write(io.Discard, nil, banlist.Format(format)); err != nil { // before anything is asked
+				return command.Bad(err)
+			}
 			var all []netip.Prefix
 			err := streamJSON(c, a, "/bans/export?list="+url.QueryEscape(list), func(e exported) error {
 				all = append(all, e.Prefixes...)
@@ -154,9 +173,7 @@ func banExport(a *command.Admin) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := banlist.Write(c.OutOrStdout(), all, banlist.Format(format)); errors.Is(err, banlist.ErrOptions) {
-				return command.Bad(err)
-			} else if err != nil {
+			if err := banlist.Write(c.OutOrStdout(), all, banlist.Format(format)); err != nil {
 				return fmt.Errorf("writing the list: %w", err)
 			}
 			return nil

@@ -23,7 +23,7 @@ import (
 // maxRecording is how large a recording that is sent along may be, in bytes.
 const maxRecording = 1 << 30
 
-// replay reads what is to decide, as JSON on the first line, and then a recording; without one, the guard's own counts.
+// replay reads what is to decide, as JSON on the first line, and then a recording, unless the guard's own is asked for.
 func replay(r *http.Request, b Border) (any, error) {
 	in := bufio.NewReaderSize(r.Body, control.MaxBody)
 	line, err := in.ReadSlice('\n')
@@ -37,7 +37,7 @@ func replay(r *http.Request, b Border) (any, error) {
 		return nil, control.Errorf(http.StatusBadRequest, "what is to decide is not as expected: %v", err)
 	}
 	var from io.Reader = in
-	if _, err := in.Peek(1); errors.Is(err, io.EOF) {
+	if r.URL.Query().Get("own") == "true" {
 		from = nil
 	}
 	report, err := b.Guard().Replay(r.Context(), after, from)
@@ -114,16 +114,17 @@ func banReplay(a *command.Admin) *cobra.Command {
 				return fmt.Errorf("encoding the request: %w", err)
 			}
 			var body io.Reader = bytes.NewReader(append(head, '\n'))
+			path := "/bans/replay?own=true"
 			if recording != "" {
 				in, err := openInput(c, recording)
 				if err != nil {
 					return command.Bad(err)
 				}
 				defer in.Close()
-				body = io.MultiReader(body, in)
+				body, path = io.MultiReader(body, in), "/bans/replay"
 			}
 			var got guard.Replayed
-			if err := a.Upload(c.Context(), "POST", "/bans/replay", body, &got); err != nil {
+			if err := a.Upload(c.Context(), "POST", path, body, &got); err != nil {
 				return err
 			}
 			if a.JSON {
@@ -163,6 +164,10 @@ func afterOf(c *cobra.Command, a *command.Admin, file string, ch ruleChange) (sc
 
 // writeReplay tells what a replay found, for a person.
 func writeReplay(w io.Writer, r guard.Replayed, all bool) error {
+	if r.Records == 0 {
+		_, err := fmt.Fprintf(w, "no offences are recorded; %d lines are no records\n", r.Bad)
+		return err
+	}
 	_, err := fmt.Fprintf(w, "%d offences from %s to %s\nbefore: %d sources banned, %d bans, %d holds\nafter:  %d sources banned, %d bans, %d holds\n",
 		r.Records, r.From.Format(time.DateTime), r.To.Format(time.DateTime),
 		r.Before.Sources, r.Before.Bans, r.Before.Holds, r.After.Sources, r.After.Bans, r.After.Holds)

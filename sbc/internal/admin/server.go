@@ -48,6 +48,9 @@ func Routes(s *control.Server, b Border) {
 		return events(r, send, b.Guard().Watch(r.Context()))
 	})
 	s.Stream("GET /bans/capture", func(r *http.Request, send func(any) error) error {
+		if mode, why := b.Guard().Mode(); mode == guard.ModeUserSpace {
+			return control.Errorf(http.StatusConflict, "there is nothing to capture: no kernel filter drops packets (%s)", why)
+		}
 		return events(r, send, b.Guard().Capture(r.Context()))
 	})
 	s.Stream("GET /bans/export", func(r *http.Request, send func(any) error) error { return export(r, send, b) })

@@ -150,8 +150,8 @@ func TestRoundTrip(t *testing.T) {
 		}
 		for _, f := range []Format{Plain, CSV, DropJSON} {
 			for _, as := range []Format{f, Auto} {
-				if as == Auto && len(in) == 0 || f == CSV && as == Auto {
-					continue // one column looks like plain
+				if as == Auto && len(in) == 0 && f != CSV {
+					continue
 				}
 				var b bytes.Buffer
 				if err := Write(&b, in, f); err != nil {

@@ -17,6 +17,9 @@ const (
 // Formats are all of them, for whoever offers a choice.
 func Formats() []Format { return []Format{Auto, Plain, CSV, DropJSON, APIBAN} }
 
+// csvHeader is the header line of the CSV that Write writes.
+const csvHeader = "prefix"
+
 // detect tells the format by the first bytes.
 func detect(head []byte) Format {
 	switch first := bytes.TrimLeft(head, " \t\r\n"); {
@@ -35,7 +38,7 @@ func detect(head []byte) Format {
 		if len(line) == 0 || line[0] == '#' || line[0] == ';' {
 			continue
 		}
-		if line[0] == '"' || bytes.ContainsAny(uncomment(line), ",\t") {
+		if line[0] == '"' || bytes.ContainsAny(uncomment(line), ",\t") || string(line) == csvHeader {
 			return CSV
 		}
 		return Plain

@@ -15,7 +15,7 @@ func Write(w io.Writer, list []netip.Prefix, format Format) error {
 	switch format {
 	case Plain:
 	case CSV:
-		fmt.Fprint(out, "prefix\n")
+		fmt.Fprint(out, csvHeader+"\n")
 	case DropJSON:
 		before, after = `{"cidr":"`, `"}`
 	default:

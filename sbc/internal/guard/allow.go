@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -25,12 +26,26 @@ func (g *Guard) SetAllow(group string, prefixes []netip.Prefix) error {
 	if g.closed {
 		return ErrClosed
 	}
-	g.groups[group] = ps
-	if err := g.applyAllowLocked(); err != nil {
+	if err := g.setGroupLocked(group, ps); err != nil {
 		g.kernelFaultLocked(err)
 		return err
 	}
 	return nil
+}
+
+// setGroupLocked changes one group; if that fails, the list is what it was.
+func (g *Guard) setGroupLocked(group string, ps []netip.Prefix) error {
+	old := g.groups[group]
+	g.groups[group] = ps
+	err := g.applyAllowLocked()
+	if err != nil {
+		g.groups[group] = old
+		err = errors.Join(err, g.applyAllowLocked())
+	}
+	if len(g.groups[group]) == 0 {
+		delete(g.groups, group)
+	}
+	return err
 }
 
 // Single makes the prefixes of single addresses, for SetAllow.
@@ -47,16 +62,26 @@ func Single(addrs ...netip.Addr) []netip.Prefix {
 func allowable(in []netip.Prefix) ([]netip.Prefix, error) {
 	out := make([]netip.Prefix, 0, len(in))
 	for _, p := range in {
-		q, err := normal(p)
+		q, err := allowableOne(p)
 		if err != nil {
 			return nil, err
-		}
-		if q.Bits() == 0 {
-			return nil, fmt.Errorf("%s: %w; to drop nothing at all, set monitor mode", p, ErrTooWide)
 		}
 		out = append(out, q)
 	}
 	return out, nil
+}
+
+func allowableOne(p netip.Prefix) (netip.Prefix, error) {
+	q, err := normal(p)
+	switch {
+	case err != nil:
+		return q, err
+	case q.Bits() == 0:
+		return q, fmt.Errorf("%s: %w; to drop nothing at all, set monitor mode", p, ErrTooWide)
+	case q.Addr().IsUnspecified() && (q.Addr().Is4() || q.Bits() < 64): // no sender has such, and the tables hold none
+		return q, fmt.Errorf("%s: %w", p, ErrBadPrefix)
+	}
+	return q, nil
 }
 
 // normal is p with host bits cleared and an IPv4 network that is wrapped in IPv6 unwrapped.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"brickhouse/sbc/internal/score"
@@ -157,7 +158,7 @@ func (c Config) Check() []Fault {
 		for _, k := range reasonOf {
 			known = known || (k == r && r != verdict.None)
 		}
-		bad(known, fmt.Sprintf("monitor[%d]", i), "%q is no reason that the filter drops for", r)
+		bad(known, fmt.Sprintf("monitor[%d]", i), "%q is no reason that the filter drops for; use of %s", r, strings.Trim(fmt.Sprint(KernelReasons()), "[]"))
 	}
 	fs = append(fs, c.Record.check()...)
 	bad(c.MaxBans > 0 && c.MaxBans <= maxBans, "max_bans", "%d is not between 1 and %d", c.MaxBans, maxBans)

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -10,13 +11,14 @@ import (
 	"brickhouse/bpf/table"
 )
 
-// feed is a list from a file or a feed, in force.
+// feed is a list from a file or feed, in force. It never changes.
 type feed struct {
-	list    table.List
-	kind    FeedKind
-	entries int
-	refused int // entries that can't be banned
-	at      time.Time
+	list     table.List // in the tables; 0: it is on the never-ban list
+	kind     FeedKind
+	imported bool // a person handed it over; else the configuration names it
+	entries  int
+	refused  int // entries that can't be banned
+	at       time.Time
 }
 
 // FeedKind says what a list does.
@@ -28,6 +30,12 @@ const (
 	FeedMonitor                 // what it would drop is counted
 	FeedAllow                   // its entries are never banned
 )
+
+// ErrManyLists tells that no more lists can be.
+var ErrManyLists = errors.New("too many lists")
+
+// ErrNoRoom tells that the tables can't hold a list's entries.
+var ErrNoRoom = table.ErrDeep
 
 // groupFeed is the group of the allow list that a list stands in.
 func groupFeed(name string) string { return "list " + name }
@@ -41,51 +49,78 @@ func (g *Guard) SetList(name string, kind FeedKind, ps []netip.Prefix) error {
 }
 
 func (g *Guard) setListLocked(name string, kind FeedKind, ps []netip.Prefix) error {
-	good := make([]netip.Prefix, 0, len(ps))
-	for _, p := range ps {
-		if p, err := bannable(p); err == nil || kind == FeedAllow {
-			good = append(good, p)
-		}
-	}
+	return g.putListLocked(name, feed{kind: kind}, ps)
+}
+
+// putListLocked puts a list into force. If it fails, the one of that name stays as it was.
+func (g *Guard) putListLocked(name string, f feed, ps []netip.Prefix) error {
 	if g.closed {
 		return ErrClosed
 	}
-	f := g.feeds[name]
-	if f != nil && f.kind != kind {
-		if err := g.endListLocked(name); err != nil {
-			return err
-		}
-		f = nil
+	usable := bannable
+	if f.kind == FeedAllow {
+		usable = allowableOne
 	}
-	if f == nil {
-		l, ok := g.freeListLocked()
-		if !ok {
-			return fmt.Errorf("list %s: there are %d lists, and no more can be", name, maxFeeds)
+	good := make([]netip.Prefix, 0, len(ps))
+	for _, p := range ps {
+		if p, err := usable(p); err == nil {
+			good = append(good, p)
 		}
-		f = &feed{list: l, kind: kind}
-		g.feeds[name] = f
-	}
-	if err := g.fillLocked(name, f, good); err != nil {
-		return fmt.Errorf("list %s: %w", name, err)
 	}
 	f.entries, f.refused, f.at = len(good), len(ps)-len(good), g.clock()
+	old := g.feeds[name]
+	switch {
+	case f.kind == FeedAllow:
+	case old != nil && old.kind != FeedAllow:
+		f.list = old.list
+	default:
+		l, ok := g.freeListLocked()
+		if !ok {
+			return fmt.Errorf("list %s: %w: there are %d", name, ErrManyLists, maxFeeds)
+		}
+		f.list = l
+	}
+	g.feeds[name] = &f
+	if err := g.fillLocked(name, f, good); err != nil {
+		if delete(g.feeds, name); old != nil {
+			g.feeds[name] = old
+		}
+		return fmt.Errorf("list %s: %w", name, errors.Join(err, g.set.SetMonitored(g.monitoredListsLocked())))
+	}
+	if old != nil && (old.kind == FeedAllow) != (f.kind == FeedAllow) {
+		if err := g.emptyLocked(name, *old); err != nil {
+			return fmt.Errorf("list %s, as it was: %w", name, err)
+		}
+	}
+	if old != nil && old.imported && !f.imported {
+		g.log.Warn("an imported list gives way to the configuration's of the same name", "list", name)
+	}
 	g.log.Info("list is in force", "list", name, "entries", f.entries, "refused", f.refused)
 	return nil
 }
 
-func (g *Guard) fillLocked(name string, f *feed, ps []netip.Prefix) error {
+// fillLocked puts the entries of a list into force. No entry that only is to count is enforced meanwhile.
+func (g *Guard) fillLocked(name string, f feed, ps []netip.Prefix) error {
 	if f.kind == FeedAllow {
-		ps, err := allowable(ps)
-		if err != nil {
+		return g.setGroupLocked(groupFeed(name), ps)
+	}
+	if f.kind == FeedMonitor {
+		if err := g.set.SetMonitored(g.monitoredListsLocked()); err != nil {
 			return err
 		}
-		g.groups[groupFeed(name)] = ps
-		return g.applyAllowLocked()
 	}
-	if err := g.set.SetMonitored(g.monitoredListsLocked()); err != nil {
+	if err := g.set.SetList(f.list, ps); err != nil {
 		return err
 	}
-	return g.set.SetList(f.list, ps)
+	return g.set.SetMonitored(g.monitoredListsLocked())
+}
+
+// emptyLocked ends what a list has in force.
+func (g *Guard) emptyLocked(name string, f feed) error {
+	if f.kind == FeedAllow {
+		return g.setGroupLocked(groupFeed(name), nil)
+	}
+	return g.set.SetList(f.list, nil)
 }
 
 // EndList ends a list. That there is none is no error.
@@ -104,11 +139,7 @@ func (g *Guard) endListLocked(name string) error {
 		return nil
 	}
 	delete(g.feeds, name)
-	if f.kind == FeedAllow {
-		delete(g.groups, groupFeed(name))
-		return g.applyAllowLocked()
-	}
-	return g.set.SetList(f.list, nil)
+	return g.emptyLocked(name, *f)
 }
 
 func (g *Guard) feedStatsLocked() []FeedStats {

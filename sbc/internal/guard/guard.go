@@ -46,6 +46,7 @@ type Guard struct {
 	stop        context.CancelFunc
 	lastDropLog atomic.Int64 // the second in which a sample of what was dropped was last logged
 	done        sync.WaitGroup
+	importing   sync.Mutex // held, before mu, while a person's list is imported or dropped
 
 	// mu guards all that follows, and is held while view is changed. Lock order: mu, then the journal's, then the watchers'.
 	mu           sync.Mutex
@@ -333,7 +334,7 @@ func (g *Guard) Stats() (Stats, error) {
 }
 
 // Top returns the sources that send the most, of what passed and of what was dropped, the heaviest first.
-func (g *Guard) Top(n int) (passed, dropped []Talker) { return g.talkers.top(n) }
+func (g *Guard) Top(n int) (passed, dropped []Talker) { return g.talkers.top(n, g.clock()) }
 
 // List returns the bans in force, the newest first, without their evidence.
 func (g *Guard) List() []Ban {

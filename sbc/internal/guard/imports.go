@@ -3,6 +3,7 @@ package guard
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,18 +53,30 @@ func (g *Guard) Import(name string, kind FeedKind, r io.Reader, o banlist.Option
 	if err != nil {
 		return report, fmt.Errorf("list %s %w", name, err)
 	}
-	if err := g.ownImport(name); err != nil {
-		return report, err
-	}
+	g.importing.Lock()
+	defer g.importing.Unlock()
 	head := importHead{V: journalVersion, Kind: kind, By: clean(by, 64), At: g.clock()}
-	if err := g.writeImport(name, head, list); err != nil {
-		return report, fmt.Errorf("list %s: %w", name, err)
-	}
-	if err := g.SetList(name, kind, list); err != nil {
+	if err := g.putImport(name, kind, list); err != nil {
 		return report, err
+	}
+	if err := g.writeImport(name, head, list); err != nil {
+		return report, fmt.Errorf("list %s is in force, but not on disk: %w", name, err)
 	}
 	g.log.Info("list is imported", "list", name, "by", head.By, "entries", len(list))
-	return report, g.audit(record{Op: opList, List: name, Entries: len(list), At: head.At, By: head.By})
+	if err := g.audit(record{Op: opList, List: name, Entries: len(list), At: head.At, By: head.By}); err != nil {
+		return report, fmt.Errorf("list %s is in force, but not in the journal: %w", name, err)
+	}
+	return report, nil
+}
+
+// putImport puts an import into force, unless the configuration has a list of that name.
+func (g *Guard) putImport(name string, kind FeedKind, list []netip.Prefix) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if f := g.feeds[name]; f != nil && !f.imported {
+		return fmt.Errorf("list %s: %w", name, ErrListTaken)
+	}
+	return g.putListLocked(name, feed{kind: kind, imported: true}, list)
 }
 
 // DropImport ends an imported list. ErrNoBan: there is none of that name.
@@ -70,36 +84,39 @@ func (g *Guard) DropImport(name, by string) error {
 	if !importName.MatchString(name) {
 		return fmt.Errorf("list %q: %w", name, ErrListName)
 	}
-	if err := g.ownImport(name); err != nil {
+	g.importing.Lock()
+	defer g.importing.Unlock()
+	if err := g.endImport(name); err != nil {
 		return err
 	}
-	if err := os.Remove(g.importPath(name)); errors.Is(err, fs.ErrNotExist) {
+	if err := errors.Join(os.Remove(g.importPath(name)), syncDir(g.importsDir())); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("list %s: %w", name, ErrNoBan)
 	} else if err != nil {
-		return fmt.Errorf("list %s: %w", name, err)
-	}
-	if err := g.EndList(name); err != nil {
-		return err
+		return fmt.Errorf("list %s is in force no longer, but still on disk: %w", name, err)
 	}
 	g.log.Info("imported list is dropped", "list", name, "by", by)
 	return g.audit(record{Op: opList, List: name, At: g.clock(), By: clean(by, 64)})
 }
 
-func (g *Guard) audit(r record) error { return g.journal.write(r)() }
-
-// ownImport refuses a name whose list is not an import.
-func (g *Guard) ownImport(name string) error {
-	_, err := os.Stat(g.importPath(name))
+// endImport takes an import out of force; one that could not be read at start was not in force.
+func (g *Guard) endImport(name string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.feeds[name] != nil && err != nil {
+	switch f := g.feeds[name]; {
+	case g.closed:
+		return ErrClosed
+	case f != nil && !f.imported:
 		return fmt.Errorf("list %s: %w", name, ErrListTaken)
 	}
-	return nil
+	return g.endListLocked(name)
 }
 
+func (g *Guard) audit(r record) error { return g.journal.write(r)() }
+
+func (g *Guard) importsDir() string { return filepath.Join(filepath.Dir(g.journal.path), importsDir) }
+
 func (g *Guard) importPath(name string) string {
-	return filepath.Join(filepath.Dir(g.journal.path), importsDir, name+importSuffix)
+	return filepath.Join(g.importsDir(), name+importSuffix)
 }
 
 func (g *Guard) writeImport(name string, head importHead, list []netip.Prefix) error {
@@ -110,33 +127,40 @@ func (g *Guard) writeImport(name string, head importHead, list []netip.Prefix) e
 	if err := banlist.Write(&buf, list, banlist.Plain); err != nil {
 		return err
 	}
-	path := g.importPath(name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := os.MkdirAll(g.importsDir(), 0o700); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	f, err := replaceFile(g.importPath(name), buf.Bytes())
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	f, err := replaceFile(path, buf.Bytes())
+	return errors.Join(f.Close(), syncDir(g.importsDir()))
+}
+
+// syncDir makes durable which files a directory has.
+func syncDir(path string) error {
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), dir.Sync())
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // loadImportsLocked puts the imported lists into force. One that can't be read is told and left out.
 func (g *Guard) loadImportsLocked() {
-	paths, _ := filepath.Glob(g.importPath("*")) // only a bad pattern fails
-	for _, path := range paths {
-		name := strings.TrimSuffix(filepath.Base(path), importSuffix)
-		if !importName.MatchString(name) {
+	files, err := os.ReadDir(g.importsDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		g.log.Error("the imported lists are not in force", "error", err)
+	}
+	for _, file := range files {
+		name, ok := strings.CutSuffix(file.Name(), importSuffix)
+		if !ok || !importName.MatchString(name) {
 			continue
 		}
+		path := g.importPath(name)
 		head, list, err := readImport(path)
 		if err == nil {
-			err = g.setListLocked(name, head.Kind, list)
+			err = g.putListLocked(name, feed{kind: head.Kind, imported: true}, list)
 		}
 		if err != nil {
 			g.log.Error("an imported list is not in force", "list", name, "file", path, "error", err)
@@ -181,14 +205,28 @@ func (g *Guard) Export(list string) ([]netip.Prefix, error) {
 				all = append(all, p)
 			}
 		}
-		return banlist.Join(all), nil
+		return shortest(all), nil
 	}
 	f := g.feeds[list]
 	if f == nil {
 		return nil, fmt.Errorf("list %s: %w", list, ErrNoBan)
 	}
 	if f.kind == FeedAllow {
-		return g.groups[groupFeed(list)], nil
+		return shortest(slices.Clone(g.groups[groupFeed(list)])), nil
 	}
-	return g.set.List(f.list), nil
+	return shortest(g.set.List(f.list)), nil
+}
+
+// shortest is the shortest list of the same addresses, sorted.
+func shortest(ps []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(ps, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	outer := ps[:0]
+	for _, p := range ps {
+		if n := len(outer); n == 0 || !outer[n-1].Contains(p.Addr()) {
+			outer = append(outer, p)
+		}
+	}
+	return banlist.Join(outer)
 }

@@ -3,8 +3,10 @@ package guard
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +41,12 @@ var reasonOf = map[bpf.Reason]verdict.Reason{
 	bpf.ReasonSourceRate:     verdict.SourceRate,
 	bpf.ReasonStrangersRate:  verdict.StrangersRate,
 	bpf.ReasonConnectionRate: verdict.ConnectionRate,
+}
+
+// KernelReasons are the reasons that the kernel filter drops for, sorted.
+func KernelReasons() []verdict.Reason {
+	all := slices.Sorted(maps.Values(reasonOf))
+	return slices.DeleteFunc(all, func(r verdict.Reason) bool { return r == verdict.None })
 }
 
 // openKernel loads the kernel filter, if it is wanted, and makes the tables in its memory, else in ours. With mode auto a failure is
@@ -176,8 +184,10 @@ func (g *Guard) applySettingsLocked() error {
 	g.view.monitor.Store(&monitored)
 	samples := g.cfg.XDP.Samples
 	g.view.sampler.limit.Store(int64(samples))
-	g.view.limits.Store(nil)
-	if mode, _ := g.modeLocked(); mode == ModeUserSpace || mode == ModeMixed {
+	g.watch.limit(samples)
+	if mode, _ := g.modeLocked(); mode != ModeUserSpace && mode != ModeMixed {
+		g.view.limits.Store(nil)
+	} else if old := g.view.limits.Load(); old == nil || old.rates != g.cfg.Rates { // else what sources have used up stays
 		g.view.limits.Store(newLimits(g.cfg.Rates))
 	}
 	if g.kernel == nil {

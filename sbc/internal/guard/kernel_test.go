@@ -95,7 +95,7 @@ func listen(t *testing.T, a string) *net.UDPConn {
 func (w *wire) hears(t *testing.T, src string) bool {
 	t.Helper()
 	w.n++
-	question, last := fmt.Sprintf("question %d", w.n), fmt.Sprintf("witness %d", w.n)
+	question, last := fmt.Sprintf("SIP/2.0 question %d", w.n), fmt.Sprintf("SIP/2.0 witness %d", w.n)
 	for _, m := range [][2]string{{src, question}, {"10.99.0.4", last}} {
 		if _, err := w.outside[m[0]].WriteToUDPAddrPort([]byte(m[1]), addrPort("10.99.0.1:5060")); err != nil {
 			t.Fatal(err)
@@ -163,7 +163,7 @@ func TestRootBanInKernel(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	if e := next(t, events); e.Kind != EventDrop || e.Drop.Where != "kernel" || e.Drop.Source != addr("10.99.0.2") || e.Drop.Reason != verdict.HostBanned ||
-		e.Drop.Interface != "bh0" || e.Drop.Length != 14+28+len("question 2") || len(e.Drop.Head) == 0 || time.Since(e.At).Abs() > time.Minute {
+		e.Drop.Interface != "bh0" || e.Drop.Length != 14+28+len("SIP/2.0 question 2") || len(e.Drop.Head) == 0 || time.Since(e.At).Abs() > time.Minute {
 		t.Errorf("%+v", e.Drop)
 	}
 	waitFor(t, "the ban has ended in the kernel", func() bool { return w.hears(t, "10.99.0.2") })

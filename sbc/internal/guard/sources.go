@@ -131,7 +131,7 @@ func (g *Guard) expireSourcesLocked(now time.Time) {
 		}
 	}
 	for p, until := range g.marked {
-		if !in(until, now) {
+		if !in(until, now) || g.scoring.known.Count(p, now) == 0 { // ended, forgotten for another or evicted
 			g.unmarkKnownLocked(p)
 		}
 	}

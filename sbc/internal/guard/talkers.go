@@ -37,17 +37,7 @@ type talkers struct {
 func (t *talkers) add(src netip.Addr, dropped bool, weight int, why verdict.Reason, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.halved.IsZero() {
-		t.halved = at
-	}
-	for at.Sub(t.halved) >= talkerHalf {
-		t.passed.halve()
-		t.drops.halve()
-		t.halved = t.halved.Add(talkerHalf)
-		if at.Sub(t.halved) > time.Hour { // nothing was sampled for long
-			t.halved = at
-		}
-	}
+	t.age(at)
 	s := &t.passed
 	if dropped {
 		s = &t.drops
@@ -55,10 +45,28 @@ func (t *talkers) add(src netip.Addr, dropped bool, weight int, why verdict.Reas
 	s.add(src, uint64(weight), why, at)
 }
 
-// top returns the heaviest, the heaviest first.
-func (t *talkers) top(n int) (passed, dropped []Talker) {
+// age halves all counts as often as is due at the time at.
+func (t *talkers) age(at time.Time) {
+	due := at.Sub(t.halved) / talkerHalf
+	switch {
+	case t.halved.IsZero(), due < 0: // the first, or the clock was set back
+		t.halved = at
+	case due >= 64: // no count outlives that
+		t.passed, t.drops, t.halved = sketch{}, sketch{}, at
+	default:
+		for range due {
+			t.passed.halve()
+			t.drops.halve()
+			t.halved = t.halved.Add(talkerHalf)
+		}
+	}
+}
+
+// top returns the heaviest at the time now, the heaviest first.
+func (t *talkers) top(n int, now time.Time) (passed, dropped []Talker) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.age(now)
 	return t.passed.top(n), t.drops.top(n)
 }
 

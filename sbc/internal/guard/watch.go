@@ -12,6 +12,9 @@ const (
 	captureBuffer = 8192
 )
 
+// watchHead is how much of a dropped packet those see who do not capture, in bytes.
+const watchHead = 128
+
 // watchers get events. Publishing never waits for one of them.
 type watchers struct {
 	changed func() // called when the first who captures comes and the last goes, without mu
@@ -19,6 +22,9 @@ type watchers struct {
 	mu     sync.Mutex
 	closed bool
 	all    map[*watcher]struct{}
+	drops  int   // most drops a second for those who do not capture
+	second int64 // the one that told counts
+	told   int
 }
 
 type watcher struct {
@@ -86,9 +92,14 @@ func (w *watchers) remove(one *watcher) {
 func (w *watchers) publish(e Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	shown, tell := w.shownLocked(e)
 	for one := range w.all {
-		if one.full && e.Kind != EventDrop {
+		if one.full && e.Kind != EventDrop || !one.full && !tell {
 			continue
+		}
+		e := e
+		if !one.full {
+			e = shown
 		}
 		e.Lost = one.lost
 		select {
@@ -98,6 +109,33 @@ func (w *watchers) publish(e Event) {
 			one.lost++
 		}
 	}
+}
+
+// limit says how many drops a second are told to those who do not capture.
+func (w *watchers) limit(drops int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drops = drops
+}
+
+// shownLocked is what those see of an event who do not capture: while others do, the kernel filter hands over more packets, and more of
+// each, than is meant for them.
+func (w *watchers) shownLocked(e Event) (shown Event, tell bool) {
+	if e.Drop == nil {
+		return e, true
+	}
+	if sec := e.At.Unix(); sec != w.second {
+		w.second, w.told = sec, 0
+	}
+	if w.told++; w.told > w.drops && e.Drop.Where == whereKernel { // in user space that is seen to already
+		return e, false
+	}
+	if len(e.Drop.Head) > watchHead {
+		d := *e.Drop
+		d.Head = d.Head[:watchHead]
+		e.Drop = &d
+	}
+	return e, true
 }
 
 func (w *watchers) close() {
