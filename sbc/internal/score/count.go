@@ -115,6 +115,7 @@ func (c *counting) judge(s *scored, got reached, site netip.Prefix, env Env) []D
 	d := c.decision(Ban, r)
 	d.Repeat = env.Prior(site, c.now.Add(-r.Memory))
 	d.Length, d.Evidence = r.Length(d.Repeat), append([]Evidence(nil), s.evidence...)
+	d.Reason = telling(d.Reason, d.Evidence)
 	trips, second := b.trips, c.engine.second(c.now)
 	if b.open(c.now) || !b.admit(site, d.Length, c.known, second, c.now, env) {
 		d.Kind, d.Length, d.Tripped = Limit, b.until.Sub(c.now), b.trips > trips
@@ -130,6 +131,7 @@ func (c *counting) monitored(ds []Decision, s *scored, got reached, length time.
 	}
 	d := c.decision(Monitor, c.engine.cfg.Rules[got.monitored])
 	d.Length, d.Evidence = length, append([]Evidence(nil), s.evidence...)
+	d.Reason = telling(d.Reason, d.Evidence)
 	if held {
 		d.Flow = c.offence.Source
 	}
@@ -150,6 +152,14 @@ func (c *counting) decision(k Kind, r Rule) Decision {
 	return Decision{
 		Kind: k, Prefix: Site(c.offence.Source.Addr()), Verified: c.offence.Verified, Rule: r.Name, Reason: c.offence.Reason, Known: c.known,
 	}
+}
+
+// telling is the reason that a ban is known by: that of the last offence that is more than a scanner's signature.
+func telling(why verdict.Reason, evidence []Evidence) verdict.Reason {
+	for i := len(evidence) - 1; i >= 0 && why == verdict.ScannerSignature; i-- {
+		why = evidence[i].Reason
+	}
+	return why
 }
 
 func flowOf(a netip.AddrPort) source {
