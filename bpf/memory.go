@@ -24,7 +24,7 @@ type region struct{ data []byte }
 // newRegion maps the values of an array into our memory: bytes of them.
 func newRegion(m *ebpf.Map, bytes int) (*region, error) {
 	page := os.Getpagesize()
-	data, err := unix.Mmap(m.FD(), 0, (bytes+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	data, err := unix.Mmap(m.FD(), 0, (bytes+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
 	if err != nil {
 		return nil, fmt.Errorf("mapping the kernel's %s: %w", m, err)
 	}

@@ -91,6 +91,9 @@ func (s *Set) takeFixed() {
 }
 
 func check(p netip.Prefix) error {
+	if a := p.Addr(); p.Bits() == 32 && a.Is4() && !a.IsUnspecified() { // most of what lists hold
+		return nil
+	}
 	if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() || p.Addr().Zone() != "" || p.Bits() == 0 ||
 		(p.Addr().IsUnspecified() && p.Addr().Is4()) {
 		return fmt.Errorf("%w: %s", ErrPrefix, p)
