@@ -11,16 +11,15 @@ import (
 
 // view is what is asked about each packet and connection: read without a lock, changed by whoever holds Guard.mu.
 type view struct {
-	clock    func() time.Time
-	base     timebase
-	set      *table.Set
-	allow    atomic.Pointer[networks[string]]
-	holds    *holdTable
-	monitor  atomic.Pointer[map[verdict.Reason]bool] // what only counts
-	limits   atomic.Pointer[limits]                  // nil: the kernel filter holds sources to their rates
-	counts   [len(userReasons)][2][len(userActions)]atomic.Uint64
-	sampler  sampler
-	admitted atomic.Uint64
+	clock   func() time.Time
+	base    timebase
+	set     *table.Set
+	allow   atomic.Pointer[networks[string]]
+	holds   *holdTable
+	monitor atomic.Pointer[map[verdict.Reason]bool] // what only counts
+	limits  atomic.Pointer[limits]                  // nil: the kernel filter holds sources to their rates
+	counts  [len(userReasons)][2][len(userActions)]atomic.Uint64
+	sampler sampler
 }
 
 // What user space counts, in the order of view.counts.

@@ -172,3 +172,21 @@ func TestRootLimited(t *testing.T) {
 		t.Errorf("%d drops counted", n)
 	}
 }
+
+// A ban that has just ended is not taken for one that the journal does not know, though the kernel still has it for a tick.
+func TestRootJustEnded(t *testing.T) {
+	w := newWire(t)
+	dir, cfg := t.TempDir(), onWire(w.bpffs)
+	for range 3 { // one of the ticks may end between
+		g := open(t, cfg, Options{Dir: dir})
+		must(t, g.Ban(prefix("10.99.0.2/32"), time.Millisecond, "ann", ""))
+		must(t, g.Close())
+		g = open(t, cfg, Options{Dir: dir})
+		if l := g.List(); len(l) != 0 {
+			t.Errorf("%+v", l)
+		}
+		w.expect(t, "10.99.0.2", true)
+		must(t, g.Close())
+	}
+	must(t, Remove(cfg.XDP))
+}
