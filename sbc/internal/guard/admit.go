@@ -28,13 +28,12 @@ var (
 	userReasons = [...]verdict.Reason{
 		verdict.HostBanned, verdict.NetworkBanned, verdict.SourceHeld, verdict.SourceRate, verdict.StrangersRate, verdict.ConnectionRate,
 	}
-	userActions = [...]string{"drop", "monitor", "allow"}
+	userActions = [...]string{"drop", "monitor"}
 )
 
 const (
 	actionDrop = iota
 	actionMonitor
-	actionAllow
 )
 
 func newView(clock func() time.Time, base timebase, set *table.Set) *view {

@@ -277,7 +277,7 @@ func (g *Guard) loadBansLocked(saved folded) {
 	}
 	heap.Init(&g.ends)
 	if g.kernel != nil {
-		g.reconcileLocked(saved.lifted, now)
+		g.reconcileLocked(saved, now)
 	}
 }
 

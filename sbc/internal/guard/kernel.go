@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -212,13 +211,17 @@ func (g *Guard) applySettingsLocked() error {
 // captureSamples is how many dropped packets per second and CPU are handed over while somebody captures.
 const captureSamples = 20_000
 
-// reconcileLocked adopts the bans that only the kernel knows, unless a person's last word was to lift them.
-func (g *Guard) reconcileLocked(lifted map[netip.Prefix]bool, now time.Time) {
+// reconcileLocked adopts the bans that only the kernel knows, unless a person's last word was to lift them. One that the journal knows
+// has ended if it is not in force by now: the kernel's clock, in ticks, is up to a second behind.
+func (g *Guard) reconcileLocked(saved folded, now time.Time) {
 	adopted := 0
 	for _, b := range g.kernel.filter.Inherited() {
 		until := g.base.time(b.Until)
 		p, err := bannable(b.Prefix)
-		if err != nil || b.List >= listFeeds || g.bans[p] != nil || lifted[p] || !in(until, now) || g.roomLocked(p) != nil {
+		if err != nil || b.List >= listFeeds || g.bans[p] != nil || saved.lifted[p] || !in(until, now) || g.roomLocked(p) != nil {
+			continue
+		}
+		if _, known := saved.active[p]; known {
 			continue
 		}
 		reason := banReason(!isHost(p))

@@ -124,6 +124,13 @@ func (w *wire) expect(t *testing.T, src string, want bool) {
 	}
 }
 
+// kernelBans reads the kernel's tables while nobody changes them.
+func kernelBans(g *Guard) ([]bpf.Ban, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.kernel.filter.Bans()
+}
+
 func kernelDrops(t *testing.T, g *Guard, reason verdict.Reason) uint64 {
 	t.Helper()
 	s, err := g.Stats()
@@ -171,7 +178,7 @@ func TestRootBanInKernel(t *testing.T) {
 		t.Errorf("the kernel ended it before the guard: %+v", e.Bans)
 	}
 	waitFor(t, "the entry is removed", func() bool {
-		all, err := g.kernel.filter.Bans()
+		all, err := kernelBans(g)
 		return err == nil && len(all) == 0
 	})
 }
@@ -224,7 +231,7 @@ func TestRootKilled(t *testing.T) {
 		if len(l) != 2 || l[0].By != ByKernel || l[1].By != ByKernel || l[0].Left(time.Now()) < 59*time.Minute {
 			t.Errorf("%+v", l)
 		}
-		if all, err := g.kernel.filter.Bans(); err != nil || len(all) != 2 {
+		if all, err := kernelBans(g); err != nil || len(all) != 2 {
 			t.Errorf("%v %v", all, err)
 		}
 		must(t, g.Close())
@@ -380,7 +387,7 @@ func TestRootManyBans(t *testing.T) {
 		start := time.Now()
 		g := open(t, cfg, Options{Dir: dir})
 		t.Logf("open: %v", time.Since(start))
-		if all, err := g.kernel.filter.Bans(); err != nil || len(all) != 100_000 {
+		if all, err := kernelBans(g); err != nil || len(all) != 100_000 {
 			t.Errorf("%d bans in the kernel, %v", len(all), err)
 		}
 		must(t, g.Close())
