@@ -36,7 +36,7 @@ func TestTrial(t *testing.T) {
 		{"::ffff:192.0.2.1", 16384, false, "banned", verdict.HostBanned, "host-banned by persons"},
 		{"192.0.2.2", 0, false, "banned", verdict.HostBanned, "host-banned by rule logins"},
 		{"203.0.113.9", 5060, true, "banned", verdict.NetworkBanned, "network-banned by persons"},
-		{"192.0.2.3", 5060, false, "known", "", "good registrations live there: 1000 datagrams a second, 4000 at once"},
+		{"192.0.2.3", 5060, false, "known", "", "good registrations live there: 1000 datagrams or connections a second, 4000 at once"},
 		{"192.0.2.4", 0, false, "stranger", "", "a stranger: 50 datagrams a second, 200 at once; all strangers together 5000"},
 		{"192.0.2.4", 5061, true, "stranger", "", "new connections: 20 a second, 100 at once"},
 		{"192.0.2.4", 5061, false, "stranger", "", "port 5061 is not guarded"},
