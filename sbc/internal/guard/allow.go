@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -26,11 +27,20 @@ func (g *Guard) SetAllow(group string, prefixes []netip.Prefix) error {
 	if g.closed {
 		return ErrClosed
 	}
+	if slices.Equal(sorted(g.groups[group]), sorted(ps)) {
+		return nil // the tables need not be made anew
+	}
 	if err := g.setGroupLocked(group, ps); err != nil {
 		g.kernelFaultLocked(err)
 		return err
 	}
 	return nil
+}
+
+func sorted(ps []netip.Prefix) []netip.Prefix {
+	return slices.SortedFunc(slices.Values(ps), func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
 }
 
 // setGroupLocked changes one group; if that fails, the list is what it was.
