@@ -84,10 +84,20 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	return nil
 }
 
-// Upload sends what body holds as it is, and reads the answer into out as Do does. It may take as long as ctx allows.
+// Upload sends what body holds as it is, and reads the answer into out as Do does. It may take as long as ctx allows. A body that can
+// be closed is.
 func (c *Client) Upload(ctx context.Context, method, path string, body io.Reader, out any) error {
 	from := &source{r: body}
-	err := c.do(ctx, method, path, from, out)
+	done := make(chan error, 1)
+	go func() { done <- c.do(ctx, method, path, from, out) }()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done(): // the body may be a terminal that nobody types at: its reader can't be held back
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	var answer *Error
 	if broken := from.failed(); err != nil && broken != nil && !errors.As(err, &answer) {
 		return fmt.Errorf("reading what is to be sent: %w", broken)
@@ -111,6 +121,14 @@ func (s *source) Read(p []byte) (int, error) {
 		s.mu.Unlock()
 	}
 	return n, err
+}
+
+// Close lets a Read that waits return, where the reader can be closed.
+func (s *source) Close() error {
+	if c, ok := s.r.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 func (s *source) failed() error {

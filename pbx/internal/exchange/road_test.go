@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/emiago/sipgo/sip"
@@ -232,8 +233,10 @@ func TestWrongBorder(t *testing.T) {
 func TestOverload(t *testing.T) {
 	r := newRig(t, nil)
 	hold := make(chan struct{})
+	var held sync.WaitGroup // not Workers.Wait: a REGISTER that is sent again may still come
+	held.Add(maxAside)
 	for range maxAside {
-		if !r.x.workers.Go(func() { <-hold }, func() {}) {
+		if !r.x.workers.Go(func() { <-hold; held.Done() }, func() {}) {
 			t.Fatal("no room")
 		}
 	}
@@ -243,7 +246,7 @@ func TestOverload(t *testing.T) {
 	p.Do(p.flow, transactiontest.NewAsk(sip.OPTIONS, "sip:"+domain, "sip:1001@"+domain, "sip:"+domain), 200)
 	close(hold)
 	r.refused(verdict.Overload, 2)
-	r.x.workers.Wait()
+	held.Wait()
 	p.register()
 }
 
