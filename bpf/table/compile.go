@@ -180,6 +180,19 @@ type stroke struct {
 	m Meta
 }
 
+// bestLast sorts strokes so that what is painted later wins.
+func (s *Set) bestLast(strokes []stroke) {
+	slices.SortStableFunc(strokes, func(x, y stroke) int {
+		switch {
+		case s.better(y.m, x.m):
+			return -1
+		case s.better(x.m, y.m):
+			return 1
+		}
+		return 0
+	})
+}
+
 // repaint paints the /24s of p anew.
 func (b *builder) repaint(p netip.Prefix) error {
 	s, first, last := b.s, addr4(p.Addr()), net4{addr4(p.Addr()), uint8(p.Bits())}.last()
@@ -212,15 +225,7 @@ func (b *builder) repaint(p netip.Prefix) error {
 
 // paint writes the strokes that overlap, the best on top, and clears what none covers between first and last.
 func (b *builder) paint(strokes []stroke, first, last uint32) error {
-	slices.SortStableFunc(strokes, func(x, y stroke) int {
-		switch {
-		case b.s.better(y.m, x.m):
-			return -1
-		case b.s.better(x.m, y.m):
-			return 1
-		}
-		return 0
-	})
+	b.s.bestLast(strokes)
 	picture := make([]uint16, last>>8-first>>8+1)
 	for _, st := range strokes {
 		r, err := b.g.nets.rule(st.m)
@@ -383,15 +388,7 @@ func (b *builder) fillNets4() error {
 			}
 		}
 	}
-	slices.SortStableFunc(strokes, func(x, y stroke) int {
-		switch {
-		case b.s.better(y.m, x.m):
-			return -1
-		case b.s.better(x.m, y.m):
-			return 1
-		}
-		return 0
-	})
+	b.s.bestLast(strokes)
 	for _, st := range strokes {
 		r, err := b.g.nets.rule(st.m)
 		if err != nil {

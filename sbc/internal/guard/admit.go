@@ -47,20 +47,6 @@ func newView(clock func() time.Time, base timebase, set *table.Set) *view {
 // userSample is how many datagrams one sample stands for in user space.
 const userSample = 8
 
-// plain is an address without what does not belong to a sender: an IPv4 address wrapped in IPv6, a zone.
-func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
-
-// site is the network by which an address is scored and banned: an IPv4 host; an IPv6 /64, since its lower bits cost a sender
-// nothing (RFC 6177 §2). ::/64 is no site: it holds the loopback address.
-func site(a netip.Addr) netip.Prefix {
-	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil && !p.Addr().IsUnspecified() {
-			return p
-		}
-	}
-	return netip.PrefixFrom(a, a.BitLen())
-}
-
 // isHost reports whether a ban of p is one of a single sender: a host, or an IPv6 /64.
 func isHost(p netip.Prefix) bool {
 	return p.Bits() == p.Addr().BitLen() || (p.Addr().Is6() && p.Bits() == 64)

@@ -121,7 +121,6 @@ func Default() Config {
 // Bounds of what the configuration may say.
 const (
 	maxBans  = 1_000_000
-	maxRules = 32
 	maxTable = 1 << 20
 )
 

@@ -156,3 +156,9 @@ func (g *Guard) countLocked(s *Stats, now time.Time) {
 
 // clean makes a stranger's text fit for a journal line and a terminal: printable, and at most limit bytes.
 func clean(s string, limit int) string { return score.Clean(s, limit) }
+
+// plain is an address without what does not belong to a sender.
+func plain(a netip.Addr) netip.Addr { return score.Plain(a) }
+
+// site is the network by which an address is scored and banned.
+func site(a netip.Addr) netip.Prefix { return score.Site(a) }

@@ -6,6 +6,7 @@ import (
 
 	"brickhouse/bpf"
 	"brickhouse/bpf/table"
+	"brickhouse/sbc/internal/score"
 	"brickhouse/shared/verdict"
 )
 
@@ -13,7 +14,7 @@ import (
 const (
 	listPersons = table.FirstBan               // bans by persons, and those that were found in the kernel
 	listRules   = listPersons + 1              // the first rule; the others follow in their order
-	listFeeds   = listRules + maxRules         // the first list from a file or feed
+	listFeeds   = listRules + score.MaxRules   // the first list from a file or feed
 	maxFeeds    = table.Lists - int(listFeeds) // how many of them there can be
 )
 

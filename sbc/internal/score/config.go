@@ -45,7 +45,7 @@ const (
 // Check returns everything that is wrong with c; none means that c is usable.
 func (c Config) Check() []Fault {
 	var fs faults
-	fs.bad(len(c.Rules) <= maxRules, "rules", "%d rules, at most %d", len(c.Rules), maxRules)
+	fs.bad(len(c.Rules) <= MaxRules, "rules", "%d rules, at most %d", len(c.Rules), MaxRules)
 	names := map[string]bool{}
 	for i, r := range c.Rules {
 		key := fmt.Sprintf("rules[%d]", i)

@@ -39,9 +39,11 @@ func (r Rule) Length(repeat int) time.Duration {
 	return length
 }
 
+// MaxRules is how many rules there can be.
+const MaxRules = 32
+
 // Bounds of what a rule may say.
 const (
-	maxRules     = 32
 	maxThreshold = 1000
 	maxOffice    = 1000
 	maxGrowth    = 100
