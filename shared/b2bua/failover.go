@@ -2,6 +2,8 @@ package b2bua
 
 import (
 	"errors"
+	"slices"
+	"strconv"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -14,9 +16,12 @@ type outcome struct {
 	code   int
 	reason verdict.Reason
 	res    *sip.Response // what the target said; nil if nothing, or nothing for A
+	lost   bool          // the flow to the target is gone
 	next   bool          // it was the path's fault rather than the callee's word: the next group may be asked
 	last   bool          // nobody else is to be asked
 }
+
+const statusFlowFailed = 430 // RFC 5626 §11.6
 
 // outcomeOf reads what ended an INVITE without an answer.
 func outcomeOf(ev transaction.Event) outcome {
@@ -26,6 +31,8 @@ func outcomeOf(ev transaction.Event) outcome {
 		return outcome{code: sip.StatusRequestTimeout, reason: verdict.TransportFailure, next: true}
 	case res == nil:
 		return outcome{code: sip.StatusServiceUnavailable, reason: verdict.TransportFailure, next: true}
+	case res.StatusCode == statusFlowFailed: // RFC 5626 §5.3.1: between proxies only; the caller is told that nobody is there
+		return outcome{code: sip.StatusTemporarilyUnavailable, reason: verdict.NotRegistered, next: true, lost: true}
 	case res.StatusCode/100 == 3: // where a redirection leads is nobody's business on the other side
 		return outcome{code: sip.StatusTemporarilyUnavailable, reason: verdict.TargetFailed, next: true}
 	}
@@ -48,7 +55,7 @@ func (c *Call) ringGroup() {
 		return
 	}
 	for i, t := range c.plan.Groups[c.group] {
-		c.tried = append(c.tried, c.newLeg(t, i))
+		c.tried = append(c.tried, c.newLeg(t, strconv.Itoa(i)))
 	}
 	for _, l := range c.tried {
 		c.place(l)
@@ -58,7 +65,13 @@ func (c *Call) ringGroup() {
 // failed takes a target's refusal; when the last one of its group refused, the next group's turn has come, or the end.
 func (c *Call) failed(l *leg, o outcome) {
 	c.close(l)
+	if o.lost && l.target.Lost != nil {
+		c.contain("Target.Lost", l.target.Lost)
+	}
 	if c.ended || c.a.established {
+		return
+	}
+	if o.next && c.tryOtherFlow(l) {
 		return
 	}
 	if c.best == nil || rank(o.code) < rank(c.best.code) {
@@ -79,6 +92,19 @@ func (c *Call) failed(l *leg, o outcome) {
 	}
 	c.group++
 	c.ringGroup()
+}
+
+// tryOtherFlow calls the same device over its next flow (RFC 5626 §5.3). It reports false if there is none.
+func (c *Call) tryOtherFlow(l *leg) bool {
+	if len(l.target.Else) == 0 {
+		return false
+	}
+	t := l.target.Else[0]
+	t.Else = l.target.Else[1:]
+	next := c.newLeg(t, l.index+"+")
+	c.tried[slices.Index(c.tried, l)] = next
+	c.place(next)
+	return true
 }
 
 // giveUp refuses A's INVITE with the best refusal that the targets gave.

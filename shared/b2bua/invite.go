@@ -80,12 +80,13 @@ func refusal(err error) *Refusal {
 }
 
 // newLeg makes a B-leg. Its names are derived from A's, so that a caller that comes again with credentials is seen by
-// the far side as the same caller that comes again (RFC 3261 §8.1.3.5: same Call-ID, same From tag, next CSeq).
-func (c *Call) newLeg(t Target, index int) *leg {
+// the far side as the same caller that comes again (RFC 3261 §8.1.3.5: same Call-ID, same From tag, next CSeq). index tells it
+// from the other legs of its group.
+func (c *Call) newLeg(t Target, index string) *leg {
 	a := c.a.dlg
-	callID, tag := c.eng.names(c.a.flow.Remote().Addr().String(), a.CallID, a.Remote.Tag, strconv.Itoa(c.group), strconv.Itoa(index))
+	callID, tag := c.eng.names(c.a.flow.Remote().Addr().String(), a.CallID, a.Remote.Tag, strconv.Itoa(c.group), index)
 	t.From.Tag = tag
-	l := &leg{call: c, side: B, key: legKey{callID, t.From.Tag}, policy: t.Policy, target: t, flow: t.Flow}
+	l := &leg{call: c, side: B, index: index, key: legKey{callID, t.From.Tag}, policy: t.Policy, target: t, flow: t.Flow}
 	l.dlg = dialog.NewClient(callID, t.From, t.To, t.URI, t.Routes, a.RemoteSeq%firstSeqLimit+1)
 	return l
 }

@@ -23,6 +23,7 @@ type leg struct {
 	key    legKey
 	policy *LegPolicy
 	target Target // of a B-leg
+	index  string // of a B-leg, among those of its group
 
 	dlg     *dialog.Dialog
 	flow    *transport.Flow

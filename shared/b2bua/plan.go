@@ -89,6 +89,8 @@ type Target struct {
 	Policy  *LegPolicy                                            // how this leg looks
 	Auth    func(*sip.Request, *sip.Response) (sip.Header, error) // answers a 401 or 407; nil passes it on to A
 	Name    string                                                // for logs: an extension, a gateway
+	Else    []Target                                              // other flows to the same device, each tried when the one before failed (RFC 5626 §5.3)
+	Lost    func()                                                // called when the far side says that the flow to the target is gone (430); may be nil
 }
 
 // Plan is what becomes of a new call.

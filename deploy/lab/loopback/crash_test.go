@@ -156,6 +156,24 @@ func TestBorderCrash(t *testing.T) {
 	s.awaitMetric("pbx", "calls", "", 0)
 }
 
+// A phone over UDP does not notice that the border was killed: it is called as before, without a word of its own.
+func TestRegistrationSurvives(t *testing.T) {
+	t.Parallel()
+	s := open(t, func(o *options) { o.AccessUDP, o.AccessSRTP = true, "allow" })
+	s.extension("1911", "1912")
+	outside := s.config(remote, "1911")
+	s.overUDPPhone(&outside)
+	a, b := s.register(outside), s.register(s.config(insideUDP, "1912"))
+	for range 2 {
+		s.border.kill()
+		s.startBorder()
+		s.awaitMetric("sbc", "core_link_up", "", 1)
+		p := connect(t, b, a, "1911")
+		p.talk(t)
+		p.hangup(t, true)
+	}
+}
+
 // A program that is asked to end hangs up first, on both sides, and writes the records.
 func TestShutdown(t *testing.T) {
 	t.Parallel()

@@ -31,7 +31,7 @@ const (
 // options are what tests change in a site's configuration.
 type options struct {
 	Ring       string // of the exchange
-	MinExpires string
+	MinExpires string // of both
 	AccessUDP  bool
 	AccessSRTP string
 	Threshold  int
@@ -170,6 +170,7 @@ access:
 {{- end}}
   tls: {certificate: {{.Path "sbc.crt"}}, key: {{.Path "sbc.key"}}}
   srtp: {{.Opt.AccessSRTP}}
+  registration: {least: {{.Opt.MinExpires}}}
 peer:
   interfaces:
     - {transport: udp, listen: "{{.Addr 2}}:17080"}

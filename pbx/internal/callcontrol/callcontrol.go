@@ -26,9 +26,6 @@ import (
 	"brickhouse/shared/verdict"
 )
 
-// maxForks is how many contacts of one extension ring together.
-const maxForks = 16
-
 // Lines are the ways out of the exchange: to its own phones, and through the border.
 type Lines interface {
 	// Phone returns how to reach a phone on the inside.
@@ -200,19 +197,7 @@ func (a *attempt) toExtension(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
 	if _, ok := cfg.Store.Extension(number); !ok {
 		return plan, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
 	}
-	bindings := cfg.Store.Bindings(number, cfg.Now())
-	if len(bindings) > maxForks {
-		bindings = bindings[:maxForks]
-	}
-	var group []b2bua.Target
-	for _, b := range bindings {
-		t, err := a.phone(b)
-		if err != nil {
-			cfg.Log.Warn("binding can't be called", "aor", number, "error", err)
-			continue
-		}
-		group = append(group, t)
-	}
+	group := a.devices(cfg.Store.Bindings(number, cfg.Now()))
 	if len(group) == 0 {
 		return plan, verdict.Rejected(sip.StatusTemporarilyUnavailable, verdict.NotRegistered)
 	}
@@ -240,6 +225,7 @@ func (a *attempt) phone(b *store.Binding) (b2bua.Target, error) {
 	}
 	if b.Outside {
 		t.Policy, t.Dial, t.Headers = cfg.Border, cfg.Lines.Border, a.private("")
+		t.Lost = func() { a.c.unbind(b) }
 	}
 	return t, nil
 }

@@ -28,6 +28,7 @@ import (
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/regcache"
+	"brickhouse/sbc/internal/regstore"
 	"brickhouse/sbc/internal/route"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/keyfile"
@@ -67,8 +68,10 @@ type Border struct {
 	media    map[realmName]anchor.Realm
 	trunks   atomic.Pointer[trunkTable] // replaced by Reload
 
-	known      registry      // the guard
-	knowing    sync.Mutex    // held while it is told, so that its last word is the cache's
+	known      registry   // the guard
+	knowing    sync.Mutex // held while it is told, so that its last word is the cache's
+	saved      *regstore.Store
+	saving     sync.Mutex    // held while saved is told, for the same reason
 	maxBans    atomic.Int64  // of the guard's configuration; replaced by Reload
 	readFaults atomic.Uint64 // scrapes that could not read the filter's counters
 
@@ -160,7 +163,7 @@ func (b *Border) build() error {
 	b.lists.done.Go(func() { b.lists.follower.Run(b.closing) })
 	b.known = b.guard
 	b.anchor.Watch(b.guard, b.mediaStranger)
-	return nil
+	return b.restore()
 }
 
 // listen binds the sockets of a realm.
@@ -272,6 +275,7 @@ func (b *Border) Run(ctx context.Context) {
 	defer cancel()
 	defer context.AfterFunc(b.closing, cancel)()
 	go b.sweep(ctx)
+	go b.keepAlives(ctx)
 	b.core.run(ctx)
 }
 
@@ -305,6 +309,7 @@ func (b *Border) Close() {
 	if b.tx != nil {
 		b.tx.Close()
 	}
+	b.closeSaved()
 	if b.anchor != nil {
 		b.anchor.Close()
 	}

@@ -44,10 +44,11 @@ type MediaAddress struct {
 
 // Access is the realm of the remote phones.
 type Access struct {
-	Interfaces []listen.Interface `yaml:"interfaces" doc:"Where remote phones connect. TLS unless you know why not."`
-	TLS        listen.Identity    `yaml:"tls" doc:"What the border shows to phones."`
-	Media      MediaAddress       `yaml:"media" doc:"Media addresses towards phones."`
-	SRTP       string             `yaml:"srtp" oneof:"require|allow|never" doc:"require: a phone that offers plain RTP is refused with 488. allow: SRTP if it offers it. never: only plain RTP, for laboratories."`
+	Interfaces   []listen.Interface `yaml:"interfaces" doc:"Where remote phones connect. TLS unless you know why not."`
+	TLS          listen.Identity    `yaml:"tls" doc:"What the border shows to phones."`
+	Media        MediaAddress       `yaml:"media" doc:"Media addresses towards phones."`
+	Registration Registration       `yaml:"registration" doc:"How long phones are registered."`
+	SRTP         string             `yaml:"srtp" oneof:"require|allow|never" doc:"require: a phone that offers plain RTP is refused with 488. allow: SRTP if it offers it. never: only plain RTP, for laboratories."`
 }
 
 // Peer is the realm of the trunks.
@@ -101,7 +102,7 @@ func Default() Config {
 		State:   "/var/lib/brickhouse/sbc",
 		Control: "/run/brickhouse/sbc.sock",
 		Log:     telemetry.DefaultLog(),
-		Access:  Access{SRTP: "require"},
+		Access:  Access{SRTP: "require", Registration: DefaultRegistration()},
 		Peer:    Peer{SRTP: "allow"},
 		Core:    Core{ServerName: "pbx.brickhouse.internal"},
 		Media:   anchor.DefaultConfig(),
@@ -137,6 +138,7 @@ func (c *Config) Validate() []conffile.Fault {
 	taken := map[string]string{}
 	fs = append(fs, listen.Check("access", c.Access.Interfaces, c.Access.TLS, taken)...)
 	fs = append(fs, listen.Check("peer", c.Peer.Interfaces, c.Peer.TLS, taken)...)
+	fs = append(fs, c.Access.Registration.check()...)
 	fs = append(fs, c.Peer.trunks()...)
 	fs = append(fs, c.Core.check()...)
 	for _, f := range (follow.Config{Lists: c.Lists}).Check() {

@@ -38,6 +38,7 @@ type coreLink struct {
 
 	mu   sync.Mutex
 	flow *transport.Flow
+	born time.Time     // when flow came up
 	up   chan struct{} // closed while flow is up; replaced when it ends
 }
 
@@ -50,6 +51,13 @@ func (l *coreLink) current() *transport.Flow {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.flow
+}
+
+// since returns when the link came up the last time: what the exchange said before, it may have forgotten.
+func (l *coreLink) since() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.born
 }
 
 // get returns the live flow, for which it waits as long as ctx lasts.
@@ -82,7 +90,7 @@ func (l *coreLink) run(ctx context.Context) {
 		if l.hello(ctx, f, answered) {
 			l.log(slog.LevelInfo, "core link is up")
 			l.mu.Lock()
-			l.flow = f
+			l.flow, l.born = f, l.b.now()
 			close(l.up)
 			l.mu.Unlock()
 			l.watch(ctx, f, answered)

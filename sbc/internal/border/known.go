@@ -19,6 +19,7 @@ type registry interface {
 
 // gone takes the news that a binding left the cache.
 func (b *Border) gone(old *regcache.Binding) {
+	b.save(old.Token)
 	if old.Proven {
 		b.tellKnown(old.Flow.Remote().Addr(), old.AOR)
 	}

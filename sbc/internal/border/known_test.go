@@ -141,7 +141,7 @@ func TestKnownByProof(t *testing.T) {
 		p := r.phone("1001", transport.UDP, host)
 		asked := p.Ask(p.flow, p.registration())
 		s := r.exchange.Next(sip.REGISTER)
-		r.exchange.Answer(s, 200, "", "Contact: "+s.Request().Contact().Value()+";expires=60", `Brickhouse-Verdict: `+verdict+`;aor="1001@example.com"`)
+		r.exchange.Answer(s, 200, "", granted(s), `Brickhouse-Verdict: `+verdict+`;aor="1001@example.com"`)
 		asked.Response(200)
 	}
 	r.settle()

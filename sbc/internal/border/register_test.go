@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -116,7 +117,7 @@ func TestNamesInside(t *testing.T) {
 		req := s.Request()
 		r.exchange.Answer(s, 403, "")
 		tag, _ := sipmsg.Param(req.From().Params, "tag")
-		if c := req.Contact(); !strings.HasSuffix(c.Value(), `;expires=90;q=0.5;+sip.instance="<urn:uuid:1>";reg-id=1`) {
+		if c := req.Contact(); !strings.HasSuffix(c.Value(), `;expires=3600;q=0.5;+sip.instance="<urn:uuid:1>";reg-id=1`) {
 			t.Errorf("Contact: %s", c.Value())
 		}
 		return req.CallID().Value() + " " + tag, req.Contact().Address.User
@@ -185,7 +186,7 @@ func TestUnregister(t *testing.T) {
 
 // TestExpiryOfTheAnswer takes the expiry from where the exchange says it.
 func TestExpiryOfTheAnswer(t *testing.T) {
-	r := newRig(t, nil)
+	r := newRig(t, func(c *Config) { c.Access.Registration.Datagram = 2 * time.Hour })
 	p := r.phone("1001", transport.UDP, 50)
 	for lines, want := range map[string]string{";expires=90": "90", "|Expires: 77": "77", "": "3600"} {
 		asked := p.Ask(p.flow, p.registration())
@@ -214,7 +215,7 @@ func TestFlowEnds(t *testing.T) {
 	s := r.exchange.Next(sip.REGISTER)
 	p.flow.Close(verdict.NormalClearing)
 	r.eventually("the border to know that the connection ended", func() bool { _, ok := r.b.cache.Get(token, r.b.now()); return !ok })
-	r.exchange.Answer(s, 200, "", "Contact: "+s.Request().Contact().Value()+";expires=60")
+	r.exchange.Answer(s, 200, "", granted(s))
 	r.settle()
 	if _, ok := r.b.cache.Get(token, r.b.now()); ok {
 		t.Error("a binding hangs on a connection that is gone")
@@ -272,7 +273,7 @@ func TestNoMoreBindings(t *testing.T) {
 	p := r.phone("1002", transport.TLS, 51)
 	asked := p.Ask(p.flow, p.registration())
 	s := r.exchange.Next(sip.REGISTER)
-	r.exchange.Answer(s, 200, "", "Contact: "+s.Request().Contact().Value()+";expires=60")
+	r.exchange.Answer(s, 200, "", granted(s))
 	has(t, asked.Response(200), "Contact", "") // a phone that looks for its contact sees that it has none
 }
 

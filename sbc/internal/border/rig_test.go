@@ -22,6 +22,7 @@ import (
 	"brickhouse/shared/pki"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/telemetry"
+	"brickhouse/shared/transaction"
 	"brickhouse/shared/transaction/transactiontest"
 	"brickhouse/shared/transport"
 	"brickhouse/shared/verdict"
@@ -125,7 +126,7 @@ func (r *rig) config() Config {
 	}
 	edge := listen.Identity{Certificate: r.path("edge.crt"), Key: r.path("edge.key")}
 	c.Domain, c.Aliases, c.State = domain, []string{r.addr(accessHost)}, r.path("state")
-	c.Access = Access{TLS: edge, SRTP: "allow", Interfaces: []listen.Interface{
+	c.Access = Access{TLS: edge, SRTP: "allow", Registration: DefaultRegistration(), Interfaces: []listen.Interface{
 		on("tls", accessHost, accessTLS), on("udp", accessHost, accessPort), on("tcp", accessHost, accessPort),
 	}}
 	c.Peer = Peer{TLS: edge, SRTP: "allow", Interfaces: []listen.Interface{
@@ -240,9 +241,14 @@ func (p *phone) register() string {
 	asked := p.Ask(p.flow, p.registration())
 	s := p.r.exchange.Next(sip.REGISTER)
 	token := s.Request().Contact().Address.User
-	p.r.exchange.Answer(s, 200, "", "Contact: "+s.Request().Contact().Value()+";expires=60")
+	p.r.exchange.Answer(s, 200, "", granted(s))
 	asked.Response(200)
 	return token
+}
+
+// granted is the Contact of the exchange's answer to a REGISTER: registered for a minute.
+func granted(s *transaction.Server) string {
+	return "Contact: <" + s.Request().Contact().Address.String() + ">;expires=60"
 }
 
 func offer(addr netip.Addr) string {

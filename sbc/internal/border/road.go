@@ -1,7 +1,9 @@
 package border
 
 import (
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -157,8 +159,11 @@ func (b *Border) refuseServer(s *transaction.Server, v verdict.Verdict) {
 		v = verdict.Rejected(sip.StatusForbidden, v.Reason)
 	}
 	res := sanitize.Refusal(s.Request(), string(from), v)
-	if v.Code == sip.StatusServiceUnavailable {
+	switch v.Code {
+	case sip.StatusServiceUnavailable:
 		res.AppendHeader(sip.NewHeader("Retry-After", retryAfterCore))
+	case sip.StatusIntervalToBrief: // RFC 3261 §21.4.17
+		res.AppendHeader(sip.NewHeader("Min-Expires", strconv.Itoa(int(b.cfg.Access.Registration.Least/time.Second))))
 	}
 	res.SetBody(nil)
 	if err := s.Respond(res); err != nil {

@@ -30,8 +30,17 @@ type Binding struct {
 	AOR     string  // user@domain
 	Contact sip.Uri // where the phone wants its requests addressed
 	Flow    *transport.Flow
-	Proven  bool // the flow's remote address is the phone's: nobody registered in its name
-	Expires time.Time
+	Proven  bool      // the flow's remote address is the phone's: nobody registered in its name
+	Expires time.Time // as the phone knows it
+
+	// What a refresh is held to that the exchange need not see (Cache.Refresh).
+	Params    string        // parameters of the Contact that the exchange knows
+	CallID    string        // of the phone's REGISTERs
+	CSeq      uint32        // of its last one
+	Life      time.Duration // what the phone was told last
+	Outbound  bool          // it registered by RFC 5626
+	Confirmed time.Time     // when the exchange last said so
+	Inside    time.Time     // how long the exchange keeps it
 }
 
 // Cache holds the bindings. All methods may be called from any goroutine.
@@ -166,6 +175,51 @@ func (c *Cache) Proven(aor string, src netip.Addr, now time.Time) (until time.Ti
 		}
 	}
 	return until, ok
+}
+
+// Refresh keeps a binding that the phone renews by itself, without the exchange: until is when it expires then, seq the CSeq of
+// the REGISTER that says so. It reports false if the binding is not b any more, so that something happened meanwhile.
+func (c *Cache) Refresh(b *Binding, seq uint32, until time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byToken[b.Token] != b {
+		return false
+	}
+	next := *b
+	next.CSeq, next.Expires = seq, until
+	c.byToken[b.Token] = &next
+	return true
+}
+
+// Lookup returns the binding of a token, also one that has expired and was not swept out yet; nil if there is none.
+func (c *Cache) Lookup(token string) *Binding {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.byToken[token]
+}
+
+// OfAOR returns the live bindings of an account, in no order.
+func (c *Cache) OfAOR(aor string, now time.Time) []*Binding {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	var out []*Binding
+	for token := range c.byAOR[aor] {
+		if b := c.byToken[token]; now.Before(b.Expires) {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// All returns every binding, in no order.
+func (c *Cache) All() []*Binding {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	out := make([]*Binding, 0, len(c.byToken))
+	for _, b := range c.byToken {
+		out = append(out, b)
+	}
+	return out
 }
 
 // Remove forgets a binding.
