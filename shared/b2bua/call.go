@@ -46,6 +46,7 @@ type Call struct {
 	group int    // index of that group
 	best  *outcome
 	offer []byte // what B-legs are offered; nil if A made no offer
+	told  *early // whose description A got in a reliable response; nil: nobody's
 	ring  *time.Timer
 	ended bool // plan.End was called
 }
@@ -144,7 +145,7 @@ func (c *Call) end(e Ending, far *sip.Response) {
 			if l.established {
 				c.hangup(l, e.Reason)
 			} else {
-				c.callOff(l, "")
+				c.callOff(l, causeOf(e.Reason))
 			}
 		})
 	}
@@ -191,6 +192,10 @@ func (c *Call) close(l *leg) {
 	if l.resend != nil {
 		l.resend.Stop()
 	}
+	if l.session.timer != nil {
+		l.session.timer.Stop()
+	}
+	l.rel.stop()
 	if l.dialing != nil {
 		l.dialing()
 	}

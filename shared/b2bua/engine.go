@@ -40,6 +40,7 @@ type Config struct {
 	Timers       transaction.Timers
 	Log          *slog.Logger
 	MaxCalls     int
+	Session      SessionTimers // zero: none
 	Now          func() time.Time
 }
 

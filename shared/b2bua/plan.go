@@ -46,9 +46,12 @@ type Media interface {
 
 // Local answers a call here instead of calling somebody: an echo, a tone, an announcement.
 type Local interface {
-	// Answer returns the answer to the first offer and to each later one. An INVITE without an offer is refused with 488
-	// before it comes here. The errors are those of Media.
+	// Answer returns the answer to the first offer and to each later one. The errors are those of Media.
 	Answer(offer []byte) ([]byte, error)
+	// Offer returns the offer to a caller that makes none, or the one in force again.
+	Offer() ([]byte, error)
+	// Accept takes the answer to that offer.
+	Accept(answer []byte) error
 	// Close ends the session.
 	Close()
 }

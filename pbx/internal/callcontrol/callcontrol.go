@@ -373,6 +373,22 @@ func (s *service) Answer(offer []byte) ([]byte, error) {
 	return out, nil
 }
 
+// Offer makes an offer with a new session, or the one in force again.
+func (s *service) Offer() ([]byte, error) {
+	if s.session != nil {
+		return s.session.Offer(), nil
+	}
+	out, session, err := s.engine.Offer(s.kind, s.local, s.timeout)
+	if err != nil {
+		return nil, mediaError(err)
+	}
+	s.session = session
+	return out, nil
+}
+
+// Accept takes the answer to that offer.
+func (s *service) Accept(answer []byte) error { return mediaError(s.session.Accept(answer)) }
+
 // Close ends the session.
 func (s *service) Close() {
 	if s.session != nil {
