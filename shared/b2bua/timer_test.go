@@ -33,7 +33,7 @@ const lf = "\r\n"
 // What each side asks for, and what it gets (RFC 4028 §9, table 2).
 func TestSessionNegotiation(t *testing.T) {
 	for asked, want := range map[string][2]string{
-		"": {"", ""},
+		"":                      {"", ""},
 		lf + "Supported: timer": {"1800;refresher=uas", ""},
 		lf + "Supported: timer\r\nSession-Expires: 600":                                  {"600;refresher=uas", ""},
 		lf + "Supported: timer\r\nSession-Expires: 600;refresher=uac":                    {"600;refresher=uac", "timer"},

@@ -12,6 +12,7 @@ import (
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/route"
+	"brickhouse/shared/b2bua"
 	"brickhouse/shared/conffile"
 	"brickhouse/shared/corelink"
 	"brickhouse/shared/listen"
@@ -33,6 +34,7 @@ type Config struct {
 	Guard   guard.Config            `yaml:"guard" doc:"Who is banned, and when."`
 	Lists   []follow.List           `yaml:"lists" doc:"Lists of networks to shut out, or never to ban, from files, URLs and GeoIP databases. None is built in, and nothing is contacted that does not stand here."`
 	BanAPI  banapi.Config           `yaml:"ban_api" doc:"Endpoint on this host for other tools that ban or read bans: fail2ban, CrowdSec's bouncers, scripts."`
+	Session b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
 	Limits  Limits                  `yaml:"limits" doc:"What the border takes on."`
 }
 
@@ -106,6 +108,7 @@ func Default() Config {
 		Core:    Core{ServerName: "pbx.brickhouse.internal"},
 		Media:   anchor.DefaultConfig(),
 		Guard:   guard.Default(),
+		Session: b2bua.DefaultSession(),
 		Limits:  Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Ring: 4 * time.Minute},
 	}
 }
@@ -139,6 +142,7 @@ func (c *Config) Validate() []conffile.Fault {
 	fs = append(fs, listen.Check("peer", c.Peer.Interfaces, c.Peer.TLS, taken)...)
 	fs = append(fs, c.Peer.trunks()...)
 	fs = append(fs, c.Core.check()...)
+	fs = append(fs, c.Session.Check()...)
 	for _, f := range (follow.Config{Lists: c.Lists}).Check() {
 		fs = append(fs, conffile.Bad(f.Key, f.Problem, ""))
 	}
