@@ -77,6 +77,7 @@ func (c *Call) up(res *sip.Response) {
 	c.accept(c.a, c.a.server, res)
 	// What only the way to here needed.
 	c.plan.Groups, c.plan.Learn, c.plan.Ringing, c.plan.Answer = nil, nil, nil, nil
+	c.plan.Redirect, c.plan.Moved = nil, nil
 	c.best, c.offer, c.told = nil, nil, nil
 	c.a.rel.stop()
 	if c.b != nil {

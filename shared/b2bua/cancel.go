@@ -24,7 +24,13 @@ func (c *Call) refuse(l *leg, code int, far *sip.Response) {
 	c.endUpdating(l)
 	if s := l.server; s != nil {
 		l.server = nil
-		c.respond(l, s, c.response(l, s, code, far))
+		out := c.response(l, s, code, far)
+		if code/100 == 3 {
+			for _, u := range c.moved {
+				out.AppendHeader(&sip.ContactHeader{Address: u})
+			}
+		}
+		c.respond(l, s, out)
 	}
 	c.close(l)
 }

@@ -162,6 +162,7 @@ func (c *Call) buildInvite(l *leg) *sip.Request {
 		left := sip.MaxForwardsHeader(h.Val() - 1) // RFC 5853 §3.1: loops end although each leg is new
 		req.ReplaceHeader(&left)
 	}
+	c.share(req)
 	l.contact(req, l.flow)
 	l.options(req, c.reliableFrom())
 	c.timing(l, req)
@@ -183,6 +184,9 @@ func (c *Call) onInviteEvent(l *leg, ev transaction.Event) {
 	default:
 		if ev.Err != nil {
 			c.log.Warn("target can't be reached", "target", l.target.Name, "reason", verdict.TransportFailure, "error", ev.Err)
+		}
+		if res != nil && res.StatusCode/100 == 3 && c.redirected(l, res) {
+			return
 		}
 		c.failed(l, outcomeOf(ev))
 	}

@@ -154,9 +154,11 @@ func TestSessionRefreshByUpdate(t *testing.T) {
 // By re-INVITE with the description that is in force, towards either side; the other one hears nothing of it.
 func TestSessionRefreshByInvite(t *testing.T) {
 	timed(t, 1, func(r *rig) {
-		r.upTimed("", "") // neither knows session timers
-		r.pass(15 * time.Minute)
+		r.upTimed(lf+"Supported: timer\r\nSession-Expires: 1790;refresher=uas", "") // B knows no session timers
+		r.pass(895 * time.Second)
 		r.a.want("INVITE (v2>a)")
+		r.a.answer("INVITE", 180, "")
+		r.pass(5 * time.Second)
 		r.b[0].want() // it waits its turn: media know one offer at a time
 		r.a.answer("INVITE", 200, "v1")
 		r.a.want("ACK")

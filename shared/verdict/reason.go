@@ -94,6 +94,7 @@ const (
 	IntervalTooSmall    Reason = "interval-too-small"    // a session interval below ours was asked for
 	Challenged          Reason = "challenged"            // credentials were asked for
 	TargetFailed        Reason = "target-failed"         // the far side refused for a reason of its own
+	Redirected          Reason = "redirected"            // the far side named somebody else
 	Busy                Reason = "busy"                  // callee is busy
 	NoAnswer            Reason = "no-answer"             // nobody answered in time
 	Declined            Reason = "declined"              // callee declined

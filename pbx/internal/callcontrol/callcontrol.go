@@ -200,11 +200,21 @@ func (a *attempt) toExtension(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
 	if _, ok := cfg.Store.Extension(number); !ok {
 		return plan, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
 	}
+	group := a.phones(number)
+	if len(group) == 0 {
+		return plan, verdict.Rejected(sip.StatusTemporarilyUnavailable, verdict.NotRegistered)
+	}
+	plan.Groups, plan.Redirect = [][]b2bua.Target{group}, a.redirect
+	return plan, verdict.Passed
+}
+
+// phones are the contacts that an extension has registered.
+func (a *attempt) phones(number string) (group []b2bua.Target) {
+	cfg := a.c.cfg
 	bindings := cfg.Store.Bindings(number, cfg.Now())
 	if len(bindings) > maxForks {
 		bindings = bindings[:maxForks]
 	}
-	var group []b2bua.Target
 	for _, b := range bindings {
 		t, err := a.phone(b)
 		if err != nil {
@@ -213,11 +223,7 @@ func (a *attempt) toExtension(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
 		}
 		group = append(group, t)
 	}
-	if len(group) == 0 {
-		return plan, verdict.Rejected(sip.StatusTemporarilyUnavailable, verdict.NotRegistered)
-	}
-	plan.Groups = [][]b2bua.Target{group}
-	return plan, verdict.Passed
+	return group
 }
 
 // phone is one registered contact as a target.

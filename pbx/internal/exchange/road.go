@@ -222,6 +222,9 @@ func (x *Exchange) caller(s *transaction.Server) (callcontrol.Caller, *registrar
 	req, o := s.Request(), x.origin(s)
 	who := callcontrol.Caller{Realm: callcontrol.Inside}
 	who.Trace, _ = sipmsg.Header(req, corelink.HeaderTrace)
+	if who.Trace == "" {
+		who.Trace = x.engine.TraceOf(req) // a call of ours that comes back
+	}
 	if o.Outside {
 		who.Realm, _ = sipmsg.Header(req, corelink.HeaderRealm)
 	}

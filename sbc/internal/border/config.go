@@ -49,6 +49,7 @@ type Access struct {
 	Interfaces []listen.Interface `yaml:"interfaces" doc:"Where remote phones connect. TLS unless you know why not."`
 	TLS        listen.Identity    `yaml:"tls" doc:"What the border shows to phones."`
 	Media      MediaAddress       `yaml:"media" doc:"Media addresses towards phones."`
+	Redirect   string             `yaml:"redirect" oneof:"pass|refuse" doc:"What becomes of a phone's 3xx (its own call forwarding). pass: the exchange is told the number, nothing else, and decides. refuse: the phone counts as unavailable."`
 	SRTP       string             `yaml:"srtp" oneof:"require|allow|never" doc:"require: a phone that offers plain RTP is refused with 488. allow: SRTP if it offers it. never: only plain RTP, for laboratories."`
 }
 
@@ -103,7 +104,7 @@ func Default() Config {
 		State:   "/var/lib/brickhouse/sbc",
 		Control: "/run/brickhouse/sbc.sock",
 		Log:     telemetry.DefaultLog(),
-		Access:  Access{SRTP: "require"},
+		Access:  Access{SRTP: "require", Redirect: "pass"},
 		Peer:    Peer{SRTP: "allow"},
 		Core:    Core{ServerName: "pbx.brickhouse.internal"},
 		Media:   anchor.DefaultConfig(),
