@@ -12,9 +12,14 @@ func (c *Call) onAck(l *leg, f *transport.Flow, req *sip.Request) {
 	if !l.unacked || !l.roams(f) || req.CSeq() == nil || req.CSeq().SeqNo != l.server.Request().CSeq().SeqNo {
 		return // repeated, or from somebody else
 	}
+	asked := l.asked
 	c.stopResending(l)
 	if l.leaving {
 		c.bye(l)
+		return
+	}
+	if asked && c.plan.Local != nil {
+		c.ackHere(l, req)
 		return
 	}
 	if y := c.other(l); y != nil && !y.over && y.owesAck() {
@@ -24,11 +29,25 @@ func (c *Call) onAck(l *leg, f *transport.Flow, req *sip.Request) {
 
 // stopResending ends the wait for an ACK.
 func (c *Call) stopResending(l *leg) {
-	l.unacked, l.server = false, nil
+	l.unacked, l.server, l.asked = false, nil, false
 	if l.resend != nil {
 		l.resend.Stop()
 		l.resend = nil
 	}
+}
+
+// ackHere completes a delayed offer of the plan's Local.
+func (c *Call) ackHere(l *leg, req *sip.Request) {
+	sdp, err := sdpOf(req), error(&Refusal{Reason: verdict.BadBody}) // RFC 3264 §4
+	if len(sdp) > 0 {
+		err = c.plan.Local.Accept(sdp)
+	}
+	if err != nil {
+		c.log.Warn("answer can't be used", "side", l.side, "error", err)
+		c.abort(refusal(err).Reason)
+		return
+	}
+	l.theirs = sdp
 }
 
 // ackAcross completes a delayed offer: y made it in its 2xx, the answer is in x's ACK (RFC 3261 §13.2.1).
@@ -46,6 +65,7 @@ func (c *Call) ackAcross(x, y *leg, req *sip.Request) {
 		c.abort(refusal(err).Reason)
 		return
 	}
+	x.theirs, y.mine = sdp, out
 	c.ack(y.sent, out)
 }
 

@@ -11,7 +11,8 @@ import (
 
 // onAnswer takes the first 2xx: its leg is the one, the others are called off.
 func (c *Call) onAnswer(l *leg, res *sip.Response) {
-	if err := l.dlg.Establish(res); err != nil {
+	e, err := l.confirm(res)
+	if err != nil {
 		c.log.Warn("answer without a usable dialog", "target", l.target.Name, "error", err)
 		c.refuseLate(l.sent, res)
 		c.failed(l, outcome{code: sip.StatusBadGateway, reason: verdict.MissingHeader, next: true})
@@ -28,15 +29,22 @@ func (c *Call) onAnswer(l *leg, res *sip.Response) {
 		}
 	}
 	c.tried = []*leg{l}
-	c.answerA(l, res)
+	l.learn(res)
+	c.timed(l, res)
+	c.answerA(l, e, res)
 }
 
 // answeredElsewhere tells a phone that it need not show a missed call (RFC 3326 §2).
 const answeredElsewhere = `SIP;cause=200;text="Call completed elsewhere"`
 
 // answerA carries B's 2xx to A.
-func (c *Call) answerA(l *leg, res *sip.Response) {
-	sdp, err := c.acrossAnswer(l, res)
+func (c *Call) answerA(l *leg, e *early, res *sip.Response) {
+	settled := e != nil && e == c.told && e.sure // A has it, and B knows
+	var sdp []byte
+	var err error
+	if !settled {
+		sdp, err = c.acrossAnswer(l, e, res)
+	}
 	if err != nil {
 		r := refusal(err)
 		c.log.Warn("answer can't be used", "target", l.target.Name, "reason", r.Reason, "error", err)
@@ -50,11 +58,15 @@ func (c *Call) answerA(l *leg, res *sip.Response) {
 	if c.plan.Answer != nil {
 		c.plan.Answer(l.target)
 	}
-	if c.offer != nil {
-		c.ack(l.sent, nil) // A made the offer: nothing that B waits for can still come
+	if c.offer != nil || settled {
+		c.ack(l.sent, nil) // nothing that B waits for can still come
 	}
 	out := c.response(c.a, c.a.server, res.StatusCode, res)
 	setSDP(out, sdp)
+	if c.a.rel.holds() {
+		c.a.rel.final = func() { c.up(out) }
+		return
+	}
 	c.up(out)
 }
 
@@ -65,30 +77,39 @@ func (c *Call) up(res *sip.Response) {
 	c.accept(c.a, c.a.server, res)
 	// What only the way to here needed.
 	c.plan.Groups, c.plan.Learn, c.plan.Ringing, c.plan.Answer = nil, nil, nil, nil
-	c.best, c.offer = nil, nil
+	c.plan.Redirect, c.plan.Moved = nil, nil
+	c.best, c.offer, c.told = nil, nil, nil
+	c.a.rel.stop()
 	if c.b != nil {
-		c.b.target.Headers, c.b.early = nil, nil
+		c.b.target.Headers = nil
 	}
 }
 
 // acrossAnswer carries the description of the 2xx across: an answer, or B's offer where A made none.
-func (c *Call) acrossAnswer(l *leg, res *sip.Response) ([]byte, error) {
+func (c *Call) acrossAnswer(l *leg, e *early, res *sip.Response) (out []byte, err error) {
 	sdp := sdpOf(res)
-	if len(sdp) == 0 && c.offer != nil {
-		sdp = l.early // it answered in its 18x
+	if e != nil && c.offer != nil && (len(sdp) == 0 || e.sure) {
+		sdp = e.sdp // it answered in its 18x
 	}
 	switch {
 	case len(sdp) == 0: // RFC 3261 §13.2.1: the 2xx must answer, or offer
 		return nil, &Refusal{Code: sip.StatusNotAcceptableHere, Reason: verdict.BadBody}
+	case c.offer == nil && c.told != nil: // A answered the offer of another phone, and can't take that back
+		return nil, &Refusal{Code: sip.StatusNotAcceptableHere, Reason: verdict.NoCommonMedia}
 	case c.offer == nil:
-		return c.offered(B, sdp)
+		out, err = c.offered(B, sdp)
+		c.a.asked = true
+	default:
+		out, err = c.answered(B, sdp)
+		l.mine = c.offer
 	}
-	return c.answered(B, sdp)
+	l.theirs, c.a.mine = sdp, out
+	return out, err
 }
 
 // answerHere answers A's INVITE from the plan's Local.
 func (c *Call) answerHere(offer []byte) {
-	sdp, err := c.local(offer)
+	sdp, err := c.local(c.a, offer)
 	if err != nil {
 		r := refusal(err)
 		c.end(Ending{Code: r.Code, Reason: r.Reason}, nil)
@@ -102,18 +123,24 @@ func (c *Call) answerHere(offer []byte) {
 	c.up(out)
 }
 
-// local has the plan's Local answer an offer.
-func (c *Call) local(offer []byte) ([]byte, error) {
-	if len(offer) == 0 {
-		return nil, &Refusal{Code: sip.StatusNotAcceptableHere, Reason: verdict.NoCommonMedia}
+// local has the plan's Local answer an offer, or make one where there is none.
+func (c *Call) local(l *leg, offer []byte) (sdp []byte, err error) {
+	if l.asked = len(offer) == 0; l.asked {
+		sdp, err = c.plan.Local.Offer()
+	} else {
+		sdp, err = c.plan.Local.Answer(offer)
 	}
-	return c.plan.Local.Answer(offer)
+	if err == nil {
+		l.mine = sdp
+	}
+	return sdp, err
 }
 
 // accept sends a 2xx to an INVITE and repeats it until the ACK comes, on every network: behind a stream there may be a
 // hop that loses it (RFC 3261 §13.3.1.4).
 func (c *Call) accept(l *leg, s *transaction.Server, res *sip.Response) {
 	l.established, l.unacked, l.server = true, true, s
+	c.grant(l, s.Request(), res)
 	if err := s.Respond(res); err != nil {
 		c.log.Info("answer can't be sent", "side", l.side, "error", err)
 		c.stopResending(l)

@@ -1,8 +1,6 @@
 package b2bua
 
 import (
-	"fmt"
-
 	"github.com/emiago/sipgo/sip"
 
 	"brickhouse/shared/transaction"
@@ -23,7 +21,10 @@ func (c *Call) onBye(l *leg, s *transaction.Server) {
 	c.reply(l, s, sip.StatusOK)
 	c.endPending(l)
 	c.close(l)
-	c.end(Ending{Reason: verdict.NormalClearing, By: l.side}, nil)
+	if y := c.other(l); y != nil {
+		y.byeCause = s.Request()
+	}
+	c.end(Ending{Code: sip.StatusTemporarilyUnavailable, Reason: verdict.NormalClearing, By: l.side}, nil)
 }
 
 // endPending answers what is still open on a leg whose dialog ends.
@@ -32,9 +33,18 @@ func (c *Call) endPending(l *leg) {
 		l.server = nil
 		c.reply(l, s, sip.StatusRequestTerminated) // RFC 3261 §15.1.2
 	}
+	c.endUpdating(l)
 	if v := l.sent; l.inviting() {
 		v.off = true
 		v.cancel()
+	}
+}
+
+// endUpdating answers an UPDATE or PRACK whose offer won't come through any more.
+func (c *Call) endUpdating(l *leg) {
+	if s := l.updating; s != nil {
+		l.updating = nil
+		c.reply(l, s, sip.StatusRequestTerminated)
 	}
 }
 
@@ -59,8 +69,10 @@ func (c *Call) bye(l *leg) {
 		return
 	}
 	req := l.dlg.NewRequest(sip.BYE)
-	if why := l.byeReason; why != verdict.NormalClearing && why != verdict.None {
-		req.AppendHeader(sip.NewHeader("Reason", fmt.Sprintf(`SIP;cause=%d;text="%s"`, sip.StatusServiceUnavailable, why))) // RFC 3326
+	if l.byeCause != nil {
+		l.pass(req, l.byeCause)
+		setSDP(req, nil)
 	}
-	c.request(l, req, func(transaction.Event) { c.close(l) })
+	addCause(req, l.byeReason)
+	c.request(l, l.dlg, req, func(transaction.Event) { c.close(l) })
 }

@@ -30,24 +30,28 @@ import (
 //	              │
 //	            (gone once each leg's BYE is answered)
 type Call struct {
-	eng  *Engine
-	id   string
-	plan Plan
-	log  *slog.Logger
-	box  mailbox
+	eng   *Engine
+	id    string
+	trace string // of its Info; never changes
+	plan  Plan
+	log   *slog.Logger
+	box   mailbox
 
 	shown atomic.Pointer[Info] // what Calls shows; replaced, never changed
 
 	// Below here everything belongs to the goroutine that runs the mailbox.
-	info  Info
-	a     *leg
-	b     *leg   // the leg that answered, or the only one that can still send us requests
-	tried []*leg // the legs of the group that rings
-	group int    // index of that group
-	best  *outcome
-	offer []byte // what B-legs are offered; nil if A made no offer
-	ring  *time.Timer
-	ended bool // plan.End was called
+	info      Info
+	a         *leg
+	b         *leg   // the leg that answered, or the only one that can still send us requests
+	tried     []*leg // the legs of the group that rings
+	group     int    // index of that group
+	best      *outcome
+	offer     []byte    // what B-legs are offered; nil if A made no offer
+	redirects int       // targets that 3xx led to
+	moved     []sip.Uri // what A is told of one
+	told      *early    // whose description A got in a reliable response; nil: nobody's
+	ring      *time.Timer
+	ended     bool // plan.End was called
 }
 
 func (e *Engine) newCall(s *transaction.Server, plan Plan) (*Call, error) {
@@ -56,7 +60,7 @@ func (e *Engine) newCall(s *transaction.Server, plan Plan) (*Call, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Call{eng: e, id: plan.ID, plan: plan, info: plan.Info}
+	c := &Call{eng: e, id: plan.ID, trace: plan.Info.Trace, plan: plan, info: plan.Info}
 	if c.id == "" {
 		c.id = sipmsg.NewTag()
 	}
@@ -144,7 +148,7 @@ func (c *Call) end(e Ending, far *sip.Response) {
 			if l.established {
 				c.hangup(l, e.Reason)
 			} else {
-				c.callOff(l, "")
+				c.callOff(l, causeOf(e.Reason))
 			}
 		})
 	}
@@ -191,6 +195,10 @@ func (c *Call) close(l *leg) {
 	if l.resend != nil {
 		l.resend.Stop()
 	}
+	if l.session.timer != nil {
+		l.session.timer.Stop()
+	}
+	l.rel.stop()
 	if l.dialing != nil {
 		l.dialing()
 	}

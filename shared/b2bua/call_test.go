@@ -43,7 +43,7 @@ func TestInviteIsNew(t *testing.T) {
 		for _, h := range req.Headers() {
 			names = append(names, h.Name())
 		}
-		want := "Via, Route, Max-Forwards, From, To, Call-ID, CSeq, Contact, Allow, Subject, X-Ours, Content-Type, Content-Length"
+		want := "Via, Route, Max-Forwards, From, To, Call-ID, CSeq, Contact, Allow, Supported, Subject, X-Ours, Content-Type, Content-Length"
 		if got := strings.Join(names, ", "); got != want {
 			t.Errorf("headers are %s, want %s", got, want)
 		}
@@ -62,7 +62,7 @@ func TestInviteIsNew(t *testing.T) {
 		for _, h := range res.Headers() {
 			names = append(names, h.Name())
 		}
-		want = "Via, From, To, Call-ID, CSeq, Contact, Allow, Record-Route, Content-Type, Content-Length"
+		want = "Via, From, To, Call-ID, CSeq, Contact, Allow, Supported, Record-Route, Content-Type, Content-Length"
 		if got := strings.Join(names, ", "); got != want {
 			t.Errorf("headers of the answer are %s, want %s", got, want)
 		}

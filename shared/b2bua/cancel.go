@@ -21,9 +21,16 @@ func (c *Call) onCancel() {
 
 // refuse gives A's INVITE its final response, with what may pass from the far side's.
 func (c *Call) refuse(l *leg, code int, far *sip.Response) {
+	c.endUpdating(l)
 	if s := l.server; s != nil {
 		l.server = nil
-		c.respond(l, s, c.response(l, s, code, far))
+		out := c.response(l, s, code, far)
+		if code/100 == 3 {
+			for _, u := range c.moved {
+				out.AppendHeader(&sip.ContactHeader{Address: u})
+			}
+		}
+		c.respond(l, s, out)
 	}
 	c.close(l)
 }
@@ -33,6 +40,7 @@ func (c *Call) callOff(l *leg, reason string) {
 	if l.over {
 		return
 	}
+	c.endUpdating(l)
 	if v := l.sent; v != nil {
 		v.off = true
 		if reason != "" {
@@ -53,7 +61,7 @@ func (c *Call) refuseLate(v *invitation, res *sip.Response) {
 		if len(v.lost) >= maxLost {
 			return
 		}
-		d = dialog.NewClient(l.dlg.CallID, l.dlg.Local, l.dlg.Remote, l.target.URI, l.target.Routes, v.seq)
+		d = l.another() // its BYE follows what its early dialog may have seen
 		if err := d.Establish(res); err != nil {
 			c.log.Debug("ending an answer without a usable dialog", "target", l.target.Name, "error", err)
 		}

@@ -40,6 +40,7 @@ type Config struct {
 	Timers       transaction.Timers
 	Log          *slog.Logger
 	MaxCalls     int
+	Session      SessionTimers // zero: none
 	Now          func() time.Time
 }
 
@@ -48,11 +49,12 @@ type Engine struct {
 	cfg    Config
 	secret []byte // names of outgoing dialogs are derived with it, so that they tell nothing about incoming ones
 
-	mu    sync.RWMutex
-	legs  map[legKey]*leg
-	calls map[string]*Call
-	quit  bool
-	idle  chan struct{} // closed when quit is set and the last call is gone
+	mu     sync.RWMutex
+	legs   map[legKey]*leg
+	calls  map[string]*Call
+	traces map[string]int // calls of a trace
+	quit   bool
+	idle   chan struct{} // closed when quit is set and the last call is gone
 }
 
 // legKey finds the leg that a request within a dialog belongs to.
@@ -76,7 +78,7 @@ func New(cfg Config) *Engine {
 	if cfg.Timers == (transaction.Timers{}) {
 		cfg.Timers = transaction.DefaultTimers()
 	}
-	e := &Engine{cfg: cfg, secret: make([]byte, 32), legs: map[legKey]*leg{}, calls: map[string]*Call{}, idle: make(chan struct{})}
+	e := &Engine{cfg: cfg, secret: make([]byte, 32), legs: map[legKey]*leg{}, calls: map[string]*Call{}, traces: map[string]int{}, idle: make(chan struct{})}
 	rand.Read(e.secret) //nolint:errcheck // crypto/rand never fails
 	return e
 }
@@ -112,8 +114,11 @@ func (e *Engine) Start(s *transaction.Server, plan Plan) (*Call, error) {
 		err = ErrTooMany
 	case e.calls[c.id] != nil || e.legs[c.a.key] != nil:
 		err = ErrMerged
+	case c.trace != "" && e.traces[c.trace] >= maxPasses:
+		err = ErrLoop
 	default:
 		e.calls[c.id] = c
+		e.traces[c.trace]++
 		e.legs[c.a.key] = c.a
 	}
 	e.mu.Unlock()
@@ -202,7 +207,12 @@ func (e *Engine) unregister(l *leg) {
 
 func (e *Engine) forget(c *Call) {
 	e.mu.Lock()
-	delete(e.calls, c.id)
+	if e.calls[c.id] == c {
+		delete(e.calls, c.id)
+		if e.traces[c.trace]--; e.traces[c.trace] == 0 {
+			delete(e.traces, c.trace)
+		}
+	}
 	if e.quit && len(e.calls) == 0 {
 		select {
 		case <-e.idle:

@@ -199,6 +199,9 @@ func (w wildClose) Close() { w.Media.Close(); panic("boom") }
 
 type wildLocal struct{}
 
+func (wildLocal) Offer() ([]byte, error) { panic("boom") }
+func (wildLocal) Accept([]byte) error    { panic("boom") }
+
 func (wildLocal) Answer([]byte) ([]byte, error) { panic("boom") }
 func (wildLocal) Close()                        { panic("boom") }
 

@@ -54,6 +54,10 @@ func (c *Call) ringGroup() {
 		c.giveUp()
 		return
 	}
+	if n, _ := breadth(c.a.server.Request()); n < len(c.plan.Groups[c.group]) {
+		c.end(Ending{Code: statusMaxBreadth, Reason: verdict.TooManyHops, By: A}, nil)
+		return
+	}
 	for i, t := range c.plan.Groups[c.group] {
 		c.tried = append(c.tried, c.newLeg(t, strconv.Itoa(i)))
 	}
@@ -121,6 +125,8 @@ func rank(code int) int {
 	switch {
 	case code >= 600:
 		return 0
+	case code/100 == 3:
+		return 1
 	case code == sip.StatusBusyHere:
 		return 1
 	case code == sip.StatusUnauthorized || code == sip.StatusProxyAuthRequired:

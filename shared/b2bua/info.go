@@ -19,7 +19,18 @@ func (c *Call) onRequest(l *leg, s *transaction.Server) {
 		c.reply(l, s, sip.StatusCallTransactionDoesNotExists)
 		return
 	}
-	if err := l.dlg.Receive(req); err != nil {
+	var e *early
+	if l.side == B && !l.established {
+		if from := req.From(); from != nil {
+			tag, _ := sipmsg.Param(from.Params, "tag")
+			e = l.earlyBy(tag)
+		}
+		if e == nil {
+			c.reply(l, s, sip.StatusCallTransactionDoesNotExists)
+			return
+		}
+	}
+	if err := l.dialogOf(e).Receive(req); err != nil {
 		code := sip.StatusBadRequest
 		if errors.Is(err, dialog.ErrOldCSeq) {
 			code = sip.StatusInternalServerError // RFC 3261 §12.2.2
@@ -37,6 +48,10 @@ func (c *Call) onRequest(l *leg, s *transaction.Server) {
 		c.reply(l, s, sip.StatusCallTransactionDoesNotExists)
 	case req.Method == sip.INVITE:
 		c.onReinvite(l, s)
+	case req.Method == sip.PRACK:
+		c.onPrack(l, s)
+	case req.Method == sip.UPDATE:
+		c.onUpdate(l, e, s)
 	default:
 		c.across(l, s)
 	}
@@ -68,7 +83,7 @@ func (c *Call) across(x *leg, s *transaction.Server) {
 	}
 	req := y.dlg.NewRequest(s.Request().Method)
 	y.pass(req, s.Request())
-	c.request(y, req, func(ev transaction.Event) {
+	c.request(y, y.dlg, req, func(ev transaction.Event) {
 		code := failureOf(ev)
 		if ev.Response != nil || code != sip.StatusRequestTimeout { // RFC 4320 §4.2: by then it is too late for x as well
 			c.respond(x, s, c.withoutRedirect(x, s, code, ev.Response))

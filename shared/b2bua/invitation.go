@@ -34,7 +34,7 @@ type invitation struct {
 	req      *sip.Request // as last sent, while it is open
 	client   *transaction.Client
 	seq      uint32
-	tries    int  // challenges answered
+	tries    int  // challenges and the like answered
 	canceled bool // CANCEL was asked for: its outcome still counts, a challenge is not answered any more
 	off      bool // nobody waits for its outcome
 
@@ -53,7 +53,7 @@ func (c *Call) invite(l *leg, req *sip.Request, first bool, on func(transaction.
 // sendInvitation sends the INVITE, or sends it again with credentials.
 func (c *Call) sendInvitation(v *invitation, req *sip.Request) {
 	v.req, v.seq = req, req.CSeq().SeqNo
-	client, err := c.transmit(v.leg, req, func(ev transaction.Event) { c.onInvitation(v, ev) })
+	client, err := c.transmit(v.leg, v.leg.dlg, req, func(ev transaction.Event) { c.onInvitation(v, ev) })
 	if err != nil {
 		c.post(func() { c.onInvitation(v, transaction.Event{Err: err}) })
 		return
@@ -79,8 +79,9 @@ func (c *Call) onInvitation(v *invitation, ev transaction.Event) {
 			v.on(ev)
 		}
 		return
-	case res != nil && challenged(res) && !v.off && !v.canceled:
-		if next := c.withCredentials(v.leg, &v.tries, v.req, res); next != nil {
+	case res != nil && !res.IsSuccess() && !v.off && !v.canceled:
+		if next := c.extra(v.leg, &v.tries, v.req, res); next != nil {
+			v.leg.forks = nil
 			c.sendInvitation(v, next)
 			return
 		}
@@ -128,10 +129,10 @@ func (c *Call) onAnswerAgain(v *invitation, res *sip.Response) {
 	}
 }
 
-// transmit sends a request on a leg and posts what becomes of it. on does not run if an error is returned.
-func (c *Call) transmit(l *leg, req *sip.Request, on func(transaction.Event)) (*transaction.Client, error) {
+// transmit sends a request in a dialog of a leg and posts what becomes of it. on does not run if an error is returned.
+func (c *Call) transmit(l *leg, d *dialog.Dialog, req *sip.Request, on func(transaction.Event)) (*transaction.Client, error) {
 	final := false // the layer calls back once at a time
-	return c.eng.cfg.Transactions.Send(l.via(l.dlg), req, func(ev transaction.Event) {
+	return c.eng.cfg.Transactions.Send(l.via(d), req, func(ev transaction.Event) {
 		if res := ev.Response; res != nil && (final || res.IsProvisional()) {
 			c.offerEvent(func() { on(ev) }) // of those the far side may send any number
 			return
@@ -141,19 +142,19 @@ func (c *Call) transmit(l *leg, req *sip.Request, on func(transaction.Event)) (*
 	})
 }
 
-// request sends a request other than INVITE within the dialog, answers challenges to it where the leg can, and hands the
-// outcome to done.
-func (c *Call) request(l *leg, req *sip.Request, done func(transaction.Event)) {
+// request sends a request other than INVITE within a dialog of the leg, answers challenges to it where the leg can, and
+// hands the outcome to done.
+func (c *Call) request(l *leg, d *dialog.Dialog, req *sip.Request, done func(transaction.Event)) {
 	tries := 0
 	var send func(req *sip.Request)
 	send = func(req *sip.Request) {
-		_, err := c.transmit(l, req, func(ev transaction.Event) {
+		_, err := c.transmit(l, d, req, func(ev transaction.Event) {
 			res := ev.Response
 			if res != nil && res.IsProvisional() {
 				return
 			}
-			if res != nil && challenged(res) {
-				if next := c.withCredentials(l, &tries, req, res); next != nil {
+			if res != nil && !res.IsSuccess() {
+				if next := c.extra(l, &tries, req, res); next != nil {
 					send(next)
 					return
 				}
@@ -172,23 +173,19 @@ func challenged(res *sip.Response) bool {
 }
 
 // withCredentials builds the request that follows a challenge to req (RFC 3261 §22.2), or returns nil where there is no
-// answer to it. tries counts the answers given.
-func (c *Call) withCredentials(l *leg, tries *int, req *sip.Request, res *sip.Response) *sip.Request {
-	if l.target.Auth == nil || *tries >= maxChallenges {
+// answer to it.
+func (c *Call) withCredentials(l *leg, req *sip.Request, res *sip.Response) *sip.Request {
+	if l.target.Auth == nil {
 		return nil
 	}
-	*tries++
 	credentials, err := l.target.Auth(req, res)
 	if err != nil {
 		c.log.Warn("challenge can't be answered", "target", l.target.Name, "error", err)
 		return nil
 	}
 	next := req.Clone()
-	sipmsg.Remove(next, "Via")
 	sipmsg.Remove(next, credentials.Name())
 	next.AppendHeader(credentials)
-	l.dlg.LocalSeq++
-	next.CSeq().SeqNo = l.dlg.LocalSeq
 	return next
 }
 

@@ -28,6 +28,11 @@ func (c *Call) start() {
 		c.end(Ending{Code: sip.StatusTooManyHops, Reason: verdict.TooManyHops}, nil)
 		return
 	}
+	c.a.learn(req)
+	if c.tooShort(req) {
+		c.end(Ending{Code: statusIntervalTooSmall, Reason: verdict.IntervalTooSmall, By: A}, nil)
+		return
+	}
 	offer, refused := offerOf(req)
 	if refused != nil {
 		c.end(Ending{Code: refused.Code, Reason: refused.Reason, By: A}, nil)
@@ -44,7 +49,7 @@ func (c *Call) start() {
 			c.end(Ending{Code: r.Code, Reason: r.Reason, By: A}, nil)
 			return
 		}
-		c.offer = out
+		c.offer, c.a.theirs = out, offer
 	}
 	patience := c.plan.Ring
 	if patience == 0 {
@@ -158,8 +163,10 @@ func (c *Call) buildInvite(l *leg) *sip.Request {
 		left := sip.MaxForwardsHeader(h.Val() - 1) // RFC 5853 §3.1: loops end although each leg is new
 		req.ReplaceHeader(&left)
 	}
+	c.share(req)
 	l.contact(req, l.flow)
-	l.allow(req)
+	l.options(req, c.reliableFrom())
+	c.timing(l, req)
 	l.pass(req, in)
 	for _, h := range l.target.Headers {
 		req.AppendHeader(sip.HeaderClone(h))
@@ -179,6 +186,9 @@ func (c *Call) onInviteEvent(l *leg, ev transaction.Event) {
 		if ev.Err != nil {
 			c.log.Warn("target can't be reached", "target", l.target.Name, "reason", verdict.TransportFailure, "error", ev.Err)
 		}
+		if res != nil && res.StatusCode/100 == 3 && c.redirected(l, res) {
+			return
+		}
 		c.failed(l, outcomeOf(ev))
 	}
 }
@@ -188,7 +198,9 @@ func (c *Call) onProvisional(l *leg, res *sip.Response) {
 	if res.StatusCode == sip.StatusTrying {
 		return
 	}
-	if err := l.dlg.Establish(res); err != nil {
+	e := l.earlyOf(res)
+	rseq := rseqOf(res)
+	if e == nil || rseq != 0 && !e.inOrder(rseq) {
 		return
 	}
 	if c.info.State == StateSetup {
@@ -197,19 +209,34 @@ func (c *Call) onProvisional(l *leg, res *sip.Response) {
 			c.plan.Ringing()
 		}
 	}
-	out := c.response(c.a, c.a.server, res.StatusCode, res)
-	setSDP(out, c.earlyAnswer(l, res))
-	c.respond(c.a, c.a.server, out)
+	if c.a.server == nil || c.a.rel != nil && c.a.rel.final != nil {
+		return // it was answered meanwhile
+	}
+	if rseq != 0 {
+		l.learn(res)
+		c.onReliable(l, e, res)
+		return
+	}
+	var out []byte
+	if sdp := sdpOf(res); c.told == nil { // else A holds another's for sure
+		out = c.earlyAnswer(l, e, sdp)
+	}
+	c.tell(res, out, e)
+}
+
+// reliableFrom reports whether B may send its provisional responses reliably. Where A makes no offer, B would make one in
+// them, which only A's PRACK can answer.
+func (c *Call) reliableFrom() bool {
+	return c.offer != nil || c.a.can&canReliable != 0 && c.a.policy.allows(sip.PRACK)
 }
 
 // earlyAnswer is what A may hear before the call is answered. Where several targets ring, that would change with each
 // of them, which one answer may not (RFC 3264 §4): A hears its own ringing tone.
-func (c *Call) earlyAnswer(l *leg, res *sip.Response) []byte {
-	sdp := sdpOf(res)
+func (c *Call) earlyAnswer(l *leg, e *early, sdp []byte) []byte {
 	if c.offer == nil || len(sdp) == 0 {
 		return nil
 	}
-	l.early = sdp
+	e.sdp = sdp
 	if len(c.tried) > 1 {
 		return nil
 	}
@@ -217,6 +244,9 @@ func (c *Call) earlyAnswer(l *leg, res *sip.Response) []byte {
 	if err != nil {
 		c.log.Info("early media can't be used", "target", l.target.Name, "error", err)
 		return nil // the 2xx will tell
+	}
+	if c.told != nil {
+		return nil // A has its answer: what follows is the media of this one
 	}
 	return out
 }

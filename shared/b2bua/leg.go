@@ -35,14 +35,23 @@ type leg struct {
 	server  *transaction.Server
 	resend  *time.Timer // repeats our 2xx until the ACK comes (RFC 3261 §13.3.1.4)
 	unacked bool
+	asked   bool // that 2xx makes an offer: the ACK brings the answer
 
-	sent  *invitation // the last INVITE of ours on this leg
-	early []byte      // the description in the far side's last provisional response
+	sent     *invitation         // the last INVITE of ours on this leg
+	forks    []*early            // early dialogs of the first one, until it is answered
+	rel      *reliable           // provisional responses that A confirms; nil before the first
+	updating *transaction.Server // an UPDATE or PRACK whose offer is on its way across
+	offering bool                // an offer of ours waits for its answer, in an UPDATE or what takes its place
+
+	can          features // what the far side is able to
+	mine, theirs []byte   // the descriptions in force: as we gave it, and as the far side did
+	session      session  // its timer (RFC 4028)
 
 	established bool // a 2xx made the dialog a confirmed one
 	leaving     bool // our BYE was sent, or waits for the far side's ACK (RFC 3261 §15)
 	over        bool // BYE was received or answered, or the dialog never came to be
 	byeReason   verdict.Reason
+	byeCause    *sip.Request // a BYE of the other leg, whose Reason may pass; nil if we end it
 }
 
 // knows reports whether tag is the far side's. Before the far side has one, any will do.

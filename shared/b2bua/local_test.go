@@ -2,6 +2,7 @@ package b2bua
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +26,19 @@ func (e *echo) Answer(offer []byte) ([]byte, error) {
 		return nil, e.fail
 	}
 	return append([]byte("echo "), offer...), nil
+}
+
+func (e *echo) Offer() ([]byte, error) {
+	e.log = append(e.log, "offers")
+	if e.fail != nil {
+		return nil, e.fail
+	}
+	return []byte("tone"), nil
+}
+
+func (e *echo) Accept(answer []byte) error {
+	e.log = append(e.log, "accepts "+string(answer))
+	return e.fail
 }
 
 func (e *echo) Close() { e.closed++ }
@@ -52,7 +66,8 @@ func TestLocal(t *testing.T) {
 		r.a.want("200 INVITE (echo v2)")
 		r.a.ack("")
 		r.a.reinvite("")
-		r.a.want("488 INVITE")
+		r.a.want("200 INVITE (tone)")
+		r.a.ack("v4")
 		e.fail = &Refusal{Code: 488, Reason: verdict.NoCommonMedia}
 		r.a.reinvite("v3")
 		r.a.want("488 INVITE")
@@ -62,7 +77,7 @@ func TestLocal(t *testing.T) {
 		r.a.request("BYE")
 		r.a.want("200 BYE")
 		r.ended(200, verdict.NormalClearing, A)
-		if e.closed != 1 || len(e.log) != 3 || r.engine.Len() != 0 {
+		if e.closed != 1 || strings.Join(e.log, ", ") != "v1, v2, offers, accepts v4, v3" || r.engine.Len() != 0 {
 			t.Errorf("closed %d times, offers %q, %d calls", e.closed, e.log, r.engine.Len())
 		}
 		if len(r.answered) != 1 || r.answered[0] != "" {
@@ -86,13 +101,41 @@ func TestLocalRefuses(t *testing.T) {
 			}
 		})
 	}
-	both(t, 0, func(r *rig) { // nothing is offered
+}
+
+// A caller that offers nothing gets an offer, and answers it in its ACK; if it does not, there is no call.
+func TestLocalOffers(t *testing.T) {
+	both(t, 0, func(r *rig) {
 		e := r.local()
 		r.a.invite("")
-		r.a.want("488 INVITE")
-		if e.closed != 1 {
-			t.Errorf("closed %d times", e.closed)
+		r.a.want("200 INVITE (tone)")
+		r.a.ack("v1")
+		r.state(StateAnswered)
+		if strings.Join(e.log, ", ") != "offers, accepts v1" {
+			t.Errorf("local was told %q", e.log)
 		}
+		r.a.request("BYE")
+		r.a.want("200 BYE")
+	})
+	for _, answer := range []string{"", "v1"} {
+		both(t, 0, func(r *rig) {
+			e := r.local()
+			r.a.invite("")
+			r.a.want("200 INVITE (tone)")
+			if answer != "" {
+				e.fail = &Refusal{Code: 488, Reason: verdict.BadBody}
+			}
+			r.a.ack(answer)
+			r.a.want("BYE")
+			r.ended(200, verdict.BadBody, A)
+			r.a.answer("BYE", 200, "")
+		})
+	}
+	both(t, 0, func(r *rig) { // there is none to make
+		e := r.local()
+		e.fail = &Refusal{Code: 503, Reason: verdict.PortsExhausted}
+		r.a.invite("")
+		r.a.want("503 INVITE")
 	})
 }
 

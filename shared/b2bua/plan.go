@@ -46,9 +46,12 @@ type Media interface {
 
 // Local answers a call here instead of calling somebody: an echo, a tone, an announcement.
 type Local interface {
-	// Answer returns the answer to the first offer and to each later one. An INVITE without an offer is refused with 488
-	// before it comes here. The errors are those of Media.
+	// Answer returns the answer to the first offer and to each later one. The errors are those of Media.
 	Answer(offer []byte) ([]byte, error)
+	// Offer returns the offer to a caller that makes none, or the one in force again.
+	Offer() ([]byte, error)
+	// Accept takes the answer to that offer.
+	Accept(answer []byte) error
 	// Close ends the session.
 	Close()
 }
@@ -95,17 +98,22 @@ type Target struct {
 
 // Plan is what becomes of a new call.
 type Plan struct {
-	ID      string              // unique among the calls in hand; empty lets the engine choose
-	Policy  *LegPolicy          // the A-leg's
-	Groups  [][]Target          // tried one group after the other; the targets of one group ring together
-	Local   Local               // answers instead of Groups
-	Media   Media               // nil passes descriptions through unchanged
-	Ring    time.Duration       // longest time until an answer; 0 means DefaultRing
-	Info    Info                // the fields that tell who; the engine adds the rest
-	Ringing func()              // called once at the first 18x; may be nil
-	Answer  func(t Target)      // called once when a target answers, before A hears of it; may be nil
-	End     func(Ending)        // called exactly once if Start returned no error; may be nil
-	Learn   func(*sip.Response) // sees each response to a first INVITE before it is carried across; may be nil
+	ID      string         // unique among the calls in hand; empty lets the engine choose
+	Policy  *LegPolicy     // the A-leg's
+	Groups  [][]Target     // tried one group after the other; the targets of one group ring together
+	Local   Local          // answers instead of Groups
+	Media   Media          // nil passes descriptions through unchanged
+	Ring    time.Duration  // longest time until an answer; 0 means DefaultRing
+	Info    Info           // the fields that tell who; the engine adds the rest
+	Ringing func()         // called once at the first 18x; may be nil
+	Answer  func(t Target) // called once when a target answers, before A hears of it; may be nil
+	End     func(Ending)   // called exactly once if Start returned no error; may be nil
+	// Redirect names whom to call in place of a target that answered 3xx with these contacts, best first. It decides by the
+	// rights of who redirects. nil, or none: the target has failed. One call follows five in all.
+	Redirect func(t Target, contacts []sip.Uri) []Target
+	// Moved says what A is told of a redirection that is not followed here; nil, or nothing: 480.
+	Moved func(contacts []sip.Uri) []sip.Uri
+	Learn func(*sip.Response) // sees each response to a first INVITE before it is carried across; may be nil
 }
 
 // Ending tells how a call ended.

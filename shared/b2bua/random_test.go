@@ -1,8 +1,10 @@
 package b2bua
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,7 +64,9 @@ func (s *storm) run() {
 			}
 		}
 	}
-	s.a.invite(s.sdp())
+	s.engine.cfg.Session = SessionTimers{Expires: time.Duration(s.rnd.IntN(2)) * 5 * time.Minute, Min: MinSession}
+	says := []string{"Supported: 100rel", "Require: 100rel", "Supported: timer", "Session-Expires: 90;refresher=uac\r\nSupported: timer, 100rel"}
+	s.a.with(says[s.rnd.IntN(len(says))]+"\r\nAllow: UPDATE", func() { s.a.invite(s.sdp()) })
 	for range 5 + s.rnd.IntN(30) {
 		s.step()
 	}
@@ -125,11 +129,17 @@ func (s *storm) someone() *party {
 
 // ask has a party send a request of its own.
 func (s *storm) ask(p *party) {
-	method := []string{"BYE", "INVITE", "INVITE", "INVITE", "INFO", "OPTIONS", "REFER"}[s.rnd.IntN(7)]
+	method := []string{"BYE", "INVITE", "INVITE", "INVITE", "INFO", "OPTIONS", "REFER", "UPDATE", "UPDATE", "PRACK"}[s.rnd.IntN(10)]
 	s.did(p.name, " asks ", method)
 	sdp := ""
-	if method == "INVITE" {
+	if method == "INVITE" || method == "UPDATE" {
 		sdp = s.sdp()
+	}
+	if method == "PRACK" {
+		if p == s.a && strings.Contains(string(bytes.Join(p.received(), nil)), "RSeq: ") {
+			p.prack(s.sdp())
+		}
+		return
 	}
 	if p != s.a {
 		p.read()
@@ -170,11 +180,18 @@ func (s *storm) respond(p *party) {
 		tag += "-other"
 	}
 	sdp := ""
-	if req.IsInvite() && (code == 183 || code == 200) {
+	if code == 183 || code == 200 {
 		sdp = s.sdp()
 	}
+	var lines []string
+	switch {
+	case req.IsInvite() && code < 200 && code > 100 && s.rnd.IntN(2) == 0:
+		lines = []string{"Require: 100rel", fmt.Sprint("RSeq: ", 1+s.rnd.IntN(4)), "Allow: UPDATE"}
+	case code == 200 && s.rnd.IntN(2) == 0:
+		lines = []string{"Session-Expires: 90;refresher=" + []string{"uac", "uas"}[s.rnd.IntN(2)], "Allow: UPDATE"}
+	}
 	s.did(p.name, " answers ", code, " to ", req.Method, " ", req.CSeq().SeqNo, " (", sdp, ")")
-	p.put(p.response(req, tag, code, sdp))
+	p.put(p.response(req, tag, code, sdp, lines...))
 	if tag, _ := sipmsg.Param(req.From().Params, "tag"); req.IsInvite() && p == s.a {
 		p.theirs = tag
 	}

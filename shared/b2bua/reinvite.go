@@ -16,14 +16,19 @@ const glareRetry = 2
 func (c *Call) onReinvite(x *leg, s *transaction.Server) {
 	y := c.other(x)
 	switch {
-	case x.server != nil: // RFC 3261 §14.2: the last one is not done yet
+	case x.server != nil || x.updating != nil: // RFC 3261 §14.2: the last one is not done yet
 		c.reply(x, s, sip.StatusInternalServerError, sip.NewHeader("Retry-After", strconv.Itoa(glareRetry)))
 		return
-	case x.inviting(): // RFC 3261 §14.2: glare
+	case x.inviting() || x.offering: // RFC 3261 §14.2: glare
 		c.reply(x, s, sip.StatusRequestPending)
 		return
-	case c.plan.Local == nil && (y.owesAck() || y.server != nil): // across, that is glare as well
+	case c.plan.Local == nil && (!y.established || c.busy(y)): // across, that is glare as well
 		c.reply(x, s, sip.StatusRequestPending)
+		return
+	}
+	x.learn(s.Request())
+	if c.tooShort(s.Request()) {
+		c.reply(x, s, statusIntervalTooSmall)
 		return
 	}
 	offer, refused := offerOf(s.Request())
@@ -35,30 +40,32 @@ func (c *Call) onReinvite(x *leg, s *transaction.Server) {
 		c.reofferHere(x, s, offer)
 		return
 	}
+	var out []byte
 	if len(offer) > 0 {
-		out, err := c.offered(x.side, offer)
+		var err error
+		out, err = c.offered(x.side, offer)
 		if err != nil {
 			r := refusal(err)
 			c.log.Info("re-INVITE refused", "side", x.side, "reason", r.Reason)
 			c.reply(x, s, r.Code)
 			return
 		}
-		offer = out
 	}
-	c.reinviteAcross(x, y, s, offer)
+	c.reinviteAcross(x, y, s, offer, out)
 }
 
-// reinviteAcross sends the INVITE that onReinvite made, and carries its outcome back.
-func (c *Call) reinviteAcross(x, y *leg, s *transaction.Server, offer []byte) {
+// reinviteAcross sends the INVITE that onReinvite made, and carries its outcome back. offer is x's, out what y gets of it.
+func (c *Call) reinviteAcross(x, y *leg, s *transaction.Server, offer, out []byte) {
 	req := y.dlg.NewRequest(sip.INVITE)
 	y.contact(req, y.via(y.dlg))
-	y.allow(req)
+	y.options(req, true)
+	c.timing(y, req)
 	y.pass(req, s.Request())
-	setSDP(req, offer)
+	setSDP(req, out)
 	x.server = s
 	c.invite(y, req, false, func(ev transaction.Event) {
 		if ev.Response == nil || !ev.Response.IsProvisional() {
-			c.onReinvited(x, y, s, len(offer) > 0, ev)
+			c.onReinvited(&swap{x: x, y: y, s: s, theirs: offer, ours: out}, ev)
 		}
 	})
 	v := y.sent
@@ -66,9 +73,10 @@ func (c *Call) reinviteAcross(x, y *leg, s *transaction.Server, offer []byte) {
 }
 
 // onReinvited takes the outcome of a re-INVITE that we carried across.
-func (c *Call) onReinvited(x, y *leg, s *transaction.Server, offered bool, ev transaction.Event) {
+func (c *Call) onReinvited(w *swap, ev transaction.Event) {
+	x, y, s := w.x, w.y, w.s
 	if ev.Response != nil && ev.Response.IsSuccess() {
-		c.reinviteAccepted(x, y, s, offered, ev.Response)
+		c.reinviteAccepted(w, ev.Response)
 		return
 	}
 	code := failureOf(ev)
@@ -80,10 +88,14 @@ func (c *Call) onReinvited(x, y *leg, s *transaction.Server, offered bool, ev tr
 	c.checkPeer(y, failureOf(ev))
 }
 
-func (c *Call) reinviteAccepted(x, y *leg, s *transaction.Server, offered bool, res *sip.Response) {
+func (c *Call) reinviteAccepted(w *swap, res *sip.Response) {
+	x, y, s, offered := w.x, w.y, w.s, len(w.theirs) > 0
 	x.dlg.Refresh(s.Request())
 	y.dlg.Refresh(res)
+	y.learn(res)
+	c.timed(y, res)
 	sdp, err := sdpOf(res), error(nil)
+	answer := sdp
 	switch {
 	case len(sdp) == 0:
 		err = &Refusal{Code: sip.StatusNotAcceptableHere, Reason: verdict.BadBody}
@@ -104,20 +116,31 @@ func (c *Call) reinviteAccepted(x, y *leg, s *transaction.Server, offered bool, 
 		}
 		return
 	}
+	if y.theirs, x.mine = answer, sdp; offered {
+		x.theirs, y.mine = w.theirs, w.ours
+	}
+	x.asked = !offered
 	out := c.response(x, s, res.StatusCode, res)
 	setSDP(out, sdp)
 	c.accept(x, s, out)
 }
 
-// reofferHere answers a re-INVITE of a call that ends here.
+// reofferHere answers a re-INVITE or UPDATE of a call that ends here.
 func (c *Call) reofferHere(x *leg, s *transaction.Server, offer []byte) {
-	sdp, err := c.local(offer)
+	sdp, err := c.local(x, offer)
 	if err != nil {
 		c.reply(x, s, refusal(err).Code)
 		return
 	}
 	x.dlg.Refresh(s.Request())
+	if len(offer) > 0 {
+		x.theirs = offer
+	}
 	out := c.response(x, s, sip.StatusOK, nil)
 	setSDP(out, sdp)
+	if s.Request().Method == sip.UPDATE {
+		c.respond(x, s, out)
+		return
+	}
 	c.accept(x, s, out)
 }

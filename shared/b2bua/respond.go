@@ -15,12 +15,22 @@ func (c *Call) response(l *leg, s *transaction.Server, code int, far *sip.Respon
 	req := s.Request()
 	out := sipmsg.Response(req, code, "", l.key.localTag)
 	if code > 100 && code < 300 {
-		if req.Method == sip.INVITE {
+		session := req.Method == sip.INVITE || req.Method == sip.UPDATE
+		if session {
 			l.contact(out, s.Flow()) // RFC 3261 §12.1.1
 		}
-		if code >= 200 {
+		switch {
+		case code >= 200 && session:
+			l.options(out, true)
+		case code >= 200:
 			l.allow(out)
 		}
+		if code >= 200 && req.Method == sip.UPDATE {
+			c.grant(l, req, out)
+		}
+	}
+	if code == statusIntervalTooSmall {
+		out.AppendHeader(sip.NewHeader("Min-SE", seconds(c.eng.cfg.Session.Min))) // RFC 4028 §6
 	}
 	if req.Method == sip.INVITE && code < 300 && l == c.a && !l.established {
 		for _, h := range req.GetHeaders("Record-Route") { // RFC 3261 §12.1.1

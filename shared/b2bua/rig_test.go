@@ -198,7 +198,7 @@ func (r *rig) target(p *party) Target {
 // policy lets through what the tests look for.
 func policy() *LegPolicy {
 	return &LegPolicy{
-		Allow: "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO",
+		Allow: "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE",
 		Contact: func(f *transport.Flow) sip.Uri {
 			host, port := f.ViaHost()
 			return sip.Uri{Scheme: "sip", Host: host, Port: port}

@@ -89,8 +89,12 @@ const (
 	NormalClearing      Reason = "normal-clearing"       // a party hung up
 	CallCancelled       Reason = "call-cancelled"        // caller gave up
 	NoACK               Reason = "no-ack"                // our answer was never acknowledged
+	NoPRACK             Reason = "no-prack"              // our provisional response was never confirmed
+	SessionExpired      Reason = "session-expired"       // nobody refreshed the session in time
+	IntervalTooSmall    Reason = "interval-too-small"    // a session interval below ours was asked for
 	Challenged          Reason = "challenged"            // credentials were asked for
 	TargetFailed        Reason = "target-failed"         // the far side refused for a reason of its own
+	Redirected          Reason = "redirected"            // the far side named somebody else
 	Busy                Reason = "busy"                  // callee is busy
 	NoAnswer            Reason = "no-answer"             // nobody answered in time
 	Declined            Reason = "declined"              // callee declined

@@ -197,12 +197,17 @@ func (a *attempt) toExtension(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
 	if _, ok := cfg.Store.Extension(number); !ok {
 		return plan, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
 	}
-	group := a.devices(cfg.Store.Bindings(number, cfg.Now()))
+	group := a.phones(number)
 	if len(group) == 0 {
 		return plan, verdict.Rejected(sip.StatusTemporarilyUnavailable, verdict.NotRegistered)
 	}
-	plan.Groups = [][]b2bua.Target{group}
+	plan.Groups, plan.Redirect = [][]b2bua.Target{group}, a.redirect
 	return plan, verdict.Passed
+}
+
+// phones are the devices that an extension has registered.
+func (a *attempt) phones(number string) []b2bua.Target {
+	return a.devices(a.c.cfg.Store.Bindings(number, a.c.cfg.Now()))
 }
 
 // phone is one registered contact as a target.
@@ -358,6 +363,22 @@ func (s *service) Answer(offer []byte) ([]byte, error) {
 	s.session = session
 	return out, nil
 }
+
+// Offer makes an offer with a new session, or the one in force again.
+func (s *service) Offer() ([]byte, error) {
+	if s.session != nil {
+		return s.session.Offer(), nil
+	}
+	out, session, err := s.engine.Offer(s.kind, s.local, s.timeout)
+	if err != nil {
+		return nil, mediaError(err)
+	}
+	s.session = session
+	return out, nil
+}
+
+// Accept takes the answer to that offer.
+func (s *service) Accept(answer []byte) error { return mediaError(s.session.Accept(answer)) }
 
 // Close ends the session.
 func (s *service) Close() {

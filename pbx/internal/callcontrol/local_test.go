@@ -9,6 +9,7 @@ import (
 	"brickhouse/pbx/internal/store"
 	"brickhouse/shared/cdr"
 	"brickhouse/shared/transaction/transactiontest"
+	"brickhouse/shared/verdict"
 )
 
 // TestLocal calls the exchange itself: echo and tone, held and resumed.
@@ -49,9 +50,39 @@ func mediaLine(msg sip.Message) string {
 	return line
 }
 
+// A caller that makes no offer gets one, and answers in its ACK; later it may ask for it again.
+func TestLocalOffers(t *testing.T) {
+	for _, number := range []string{"*43", "*44"} {
+		r := newRig(t, nil)
+		asked, v := r.dial(number, func(a *transactiontest.Ask) { a.Body = "" })
+		if !v.OK() {
+			t.Fatal(v)
+		}
+		res := asked.Response(200)
+		if body := string(res.Body()); !strings.Contains(body, "RTP/AVP 0 8 101") || !strings.Contains(body, "a=sendrecv") {
+			t.Errorf("offer: %q", body)
+		}
+		ack := asked.Sent.Within(res, sip.ACK)
+		ack.Body = offer
+		r.caller.Ask(r.flow, ack)
+		again := asked.Sent.Within(res, sip.INVITE)
+		again.Body = ""
+		second := r.caller.Do(r.flow, again, 200)
+		if string(second.Body()) != string(res.Body()) {
+			t.Errorf("offered again: %q", second.Body())
+		}
+		bad := again.Within(second, sip.ACK)
+		bad.Body = strings.Replace(offer, "RTP/AVP 8", "RTP/AVP 96", 1)
+		r.caller.Ask(r.flow, bad)
+		if rec := r.over(); rec.Disposition != cdr.Answered || rec.Reason != verdict.NoCommonMedia {
+			t.Errorf("record %+v", rec)
+		}
+	}
+}
+
 func TestLocalRefuses(t *testing.T) {
 	for name, body := range map[string]string{
-		"no offer": "", "nonsense": "hello", "no codec in common": strings.Replace(offer, "8", "96", 1),
+		"nonsense": "hello", "no codec in common": strings.Replace(offer, "8", "96", 1),
 	} {
 		r := newRig(t, nil)
 		asked, v := r.dial("*43", func(a *transactiontest.Ask) { a.Body = body })

@@ -9,6 +9,7 @@ import (
 
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/media"
+	"brickhouse/shared/b2bua"
 	"brickhouse/shared/conffile"
 	"brickhouse/shared/corelink"
 	"brickhouse/shared/listen"
@@ -32,6 +33,7 @@ type Config struct {
 	Trunks   []Trunk                 `yaml:"trunks" doc:"The carriers. How to reach them is in the border's configuration."`
 	Dialplan string                  `yaml:"dialplan" doc:"File that says what becomes of each number. Read again on SIGHUP."`
 	Digest   Digest                  `yaml:"digest" doc:"How phones prove who they are."`
+	Session  b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
 	Limits   Limits                  `yaml:"limits" doc:"What the exchange takes on."`
 }
 
@@ -91,6 +93,7 @@ func Default() Config {
 		Core:    Core{Border: "sbc.brickhouse.internal"},
 		Media:   Media{media.Config{MinPort: 12000, MaxPort: 12999, Silence: time.Minute}},
 		Secrets: secret.DefaultConfig(),
+		Session: b2bua.DefaultSession(),
 		Digest:  Digest{MD5: true, NonceLife: 5 * time.Minute},
 		Limits: Limits{
 			Calls: 10_000, Connections: 10_000, Contacts: 8,
@@ -133,6 +136,7 @@ func (c *Config) Validate() []conffile.Fault {
 	}
 	bad(c.Digest.NonceLife < 10*time.Second, "digest.nonce_life", "must be at least 10s", "leave it away")
 	bad(!c.Core.Listen.IsValid() && len(c.Phones.Interfaces) == 0, "phones.interfaces", "neither phones nor a border can reach the exchange", "name at least one interface, or core.listen")
+	fs = append(fs, c.Session.Check()...)
 	fs = append(fs, c.Core.check()...)
 	taken := map[string]string{listen.Interface{Transport: "tls", Listen: c.Core.Listen}.Socket(): "core.listen"}
 	fs = append(fs, listen.Check("phones", c.Phones.Interfaces, c.Phones.TLS, taken)...)

@@ -118,7 +118,7 @@ func (x *Exchange) build(ctx context.Context) error {
 	}
 	timers := transaction.DefaultTimers()
 	x.tx = transaction.New(timers, x, x.log)
-	x.engine = b2bua.New(b2bua.Config{Transactions: x.tx, Timers: timers, Log: x.log, MaxCalls: x.cfg.Limits.Calls})
+	x.engine = b2bua.New(b2bua.Config{Transactions: x.tx, Timers: timers, Log: x.log, MaxCalls: x.cfg.Limits.Calls, Session: x.cfg.Session.Timers()})
 	trunks, err := x.trunks(ctx)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"brickhouse/pbx/internal/callcontrol"
 	"brickhouse/pbx/internal/registrar"
+	"brickhouse/shared/b2bua"
 	"brickhouse/shared/corelink"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/transaction"
@@ -29,12 +30,12 @@ import (
 // Phones inside and the border go the same road: the inside is not trusted to be well-behaved either.
 
 // allow lists the methods that the exchange takes.
-const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
+const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE"
 
 // served tells whether we take a method, within a call or outside.
 func served(m sip.RequestMethod) bool {
 	switch m {
-	case sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.REGISTER:
+	case sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REGISTER:
 		return true
 	}
 	return false
@@ -152,7 +153,7 @@ func (x *Exchange) road(s *transaction.Server) verdict.Verdict {
 		x.aside(s, func() { x.invite(s) })
 		return verdict.Passed
 	}
-	return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog) // CANCEL, BYE, INFO
+	return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog) // CANCEL, BYE, INFO, PRACK, UPDATE
 }
 
 // unsupported returns the extensions that a request demands and that we have not (RFC 3261 §8.2.2.3). CANCEL must not be
@@ -163,6 +164,10 @@ func unsupported(req *sip.Request) []string {
 	}
 	return slices.DeleteFunc(sipmsg.Headers(req, "Require"), func(tag string) bool {
 		tag = strings.ToLower(tag)
+		switch req.Method {
+		case sip.INVITE, sip.PRACK, sip.UPDATE:
+			return b2bua.Served(tag)
+		}
 		return req.Method == sip.REGISTER && (tag == "path" || tag == "outbound")
 	})
 }
@@ -217,6 +222,9 @@ func (x *Exchange) caller(s *transaction.Server) (callcontrol.Caller, *registrar
 	req, o := s.Request(), x.origin(s)
 	who := callcontrol.Caller{Realm: callcontrol.Inside}
 	who.Trace, _ = sipmsg.Header(req, corelink.HeaderTrace)
+	if who.Trace == "" {
+		who.Trace = x.engine.TraceOf(req) // a call of ours that comes back
+	}
 	if o.Outside {
 		who.Realm, _ = sipmsg.Header(req, corelink.HeaderRealm)
 	}

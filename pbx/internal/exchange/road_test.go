@@ -76,13 +76,13 @@ func TestRefused(t *testing.T) {
 		code   int
 		header string
 	}{
-		"method":          {transactiontest.NewAsk(sip.MESSAGE, number, own, number), 405, "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER"},
+		"method":          {transactiontest.NewAsk(sip.MESSAGE, number, own, number), 405, "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REGISTER"},
 		"BYE, no dialog":  {transactiontest.NewAsk(sip.BYE, number, own, number), 481, ""},
 		"unknown dialog":  {unknown, 481, ""},
 		"other domain":    {transactiontest.NewAsk(sip.INVITE, "sip:1@evil.example", own, "sip:1@evil.example"), 404, ""},
 		"other domain, R": {transactiontest.NewAsk(sip.REGISTER, "sip:evil.example", own, own), 404, ""},
 		"no tag":          {untagged, 400, ""},
-		"extension":       {transactiontest.NewAsk(sip.INVITE, number, own, number, "Require: 100rel"), 420, "Unsupported: 100rel"},
+		"extension":       {transactiontest.NewAsk(sip.INVITE, number, own, number, "Require: precondition"), 420, "Unsupported: precondition"},
 	} {
 		res := p.Do(p.flow, c.ask, c.code)
 		if c.header != "" && !strings.Contains(string(sipmsg.Bytes(res)), "\r\n"+c.header) {

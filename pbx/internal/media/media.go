@@ -112,24 +112,33 @@ func (e *Engine) Answer(kind Kind, offer []byte, local netip.Addr, onTimeout fun
 	if failure != nil {
 		return nil, nil, failure
 	}
+	s, failure := e.open(kind, local, onTimeout)
+	if failure != nil {
+		return nil, nil, failure
+	}
+	answer := s.accept(d, n)
+	if err := e.start(s); err != nil {
+		s.pair.Close()
+		return nil, nil, fail(503, verdict.Shutdown, err.Error())
+	}
+	return answer, s, nil
+}
+
+// open makes a session with ports of its own.
+func (e *Engine) open(kind Kind, local netip.Addr, onTimeout func()) (*Session, *Error) {
 	pair, err := e.pool.Open(local)
 	switch {
 	case errors.Is(err, mediaport.ErrExhausted):
-		return nil, nil, fail(503, verdict.PortsExhausted, err.Error())
+		return nil, fail(503, verdict.PortsExhausted, err.Error())
 	case err != nil:
-		return nil, nil, fail(500, verdict.Internal, err.Error())
+		return nil, fail(500, verdict.Internal, err.Error())
 	}
 	s, err := newSession(e, kind, pair, onTimeout)
 	if err != nil {
 		pair.Close()
-		return nil, nil, fail(500, verdict.Internal, err.Error())
+		return nil, fail(500, verdict.Internal, err.Error())
 	}
-	answer := s.accept(d, n)
-	if err := e.start(s); err != nil {
-		pair.Close()
-		return nil, nil, fail(503, verdict.Shutdown, err.Error())
-	}
-	return answer, s, nil
+	return s, nil
 }
 
 func (e *Engine) start(s *Session) error {

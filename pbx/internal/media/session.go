@@ -34,6 +34,7 @@ type Session struct {
 	mu     sync.Mutex // serialises offers and Close
 	origin sdp.Origin
 	wrote  []byte // the last answer with a zero origin
+	told   []byte // the description in force
 	closed bool
 
 	out sender
@@ -111,6 +112,21 @@ func (s *Session) Reoffer(offer []byte) ([]byte, error) {
 func (s *Session) accept(offer *sdp.Session, n *negotiated) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.useLocked(n)
+	d := n.describe(offer, s.pair.Host, s.pair.Port, sdp.Origin{})
+	if content := d.Bytes(); !bytes.Equal(content, s.wrote) {
+		s.wrote = content
+		if s.origin.Version++; s.origin.Version == 1 {
+			s.origin.Version = s.origin.ID
+		}
+	}
+	d.Origin = s.origin
+	s.told = d.Bytes()
+	return append([]byte(nil), s.told...)
+}
+
+// useLocked puts what was negotiated into force.
+func (s *Session) useLocked(n *negotiated) {
 	if !n.remote.Addr().IsValid() || n.remote.Addr().IsUnspecified() {
 		if old := s.now.Load(); old != nil { // held by 0.0.0.0: what comes still comes from where it was
 			n.remote, n.rtcp = old.remote, old.rtcp
@@ -120,15 +136,6 @@ func (s *Session) accept(offer *sdp.Session, n *negotiated) []byte {
 		s.latch.Store(nil)
 	}
 	s.now.Store(n)
-	d := n.describe(offer, s.pair.Host, s.pair.Port, sdp.Origin{})
-	if content := d.Bytes(); !bytes.Equal(content, s.wrote) {
-		s.wrote = content
-		if s.origin.Version++; s.origin.Version == 1 {
-			s.origin.Version = s.origin.ID
-		}
-	}
-	d.Origin = s.origin
-	return d.Bytes()
 }
 
 // Stats returns a snapshot. It works after Close, too.

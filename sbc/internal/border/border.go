@@ -136,7 +136,7 @@ func (b *Border) build() error {
 	b.cache.OnGone(b.gone)
 	timers := transaction.DefaultTimers()
 	b.tx = transaction.New(timers, b, b.log)
-	b.engine = b2bua.New(b2bua.Config{Transactions: b.tx, Timers: timers, Log: b.log, MaxCalls: cfg.Limits.Calls})
+	b.engine = b2bua.New(b2bua.Config{Transactions: b.tx, Timers: timers, Log: b.log, MaxCalls: cfg.Limits.Calls, Session: cfg.Session.Timers()})
 	b.policies, b.media = b.legPolicies(), b.mediaRealms()
 	b.realms = map[realmName]*realm{core: {b: b, name: core}, access: {b: b, name: access}, peer: {b: b, name: peer}}
 	coreTLS, err := b.coreTLS()

@@ -12,6 +12,7 @@ import (
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/route"
+	"brickhouse/shared/b2bua"
 	"brickhouse/shared/conffile"
 	"brickhouse/shared/corelink"
 	"brickhouse/shared/listen"
@@ -33,6 +34,7 @@ type Config struct {
 	Guard   guard.Config            `yaml:"guard" doc:"Who is banned, and when."`
 	Lists   []follow.List           `yaml:"lists" doc:"Lists of networks to shut out, or never to ban, from files, URLs and GeoIP databases. None is built in, and nothing is contacted that does not stand here."`
 	BanAPI  banapi.Config           `yaml:"ban_api" doc:"Endpoint on this host for other tools that ban or read bans: fail2ban, CrowdSec's bouncers, scripts."`
+	Session b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
 	Limits  Limits                  `yaml:"limits" doc:"What the border takes on."`
 }
 
@@ -48,6 +50,7 @@ type Access struct {
 	TLS          listen.Identity    `yaml:"tls" doc:"What the border shows to phones."`
 	Media        MediaAddress       `yaml:"media" doc:"Media addresses towards phones."`
 	Registration Registration       `yaml:"registration" doc:"How long phones are registered."`
+	Redirect     string             `yaml:"redirect" oneof:"pass|refuse" doc:"What becomes of a phone's 3xx (its own call forwarding). pass: the exchange is told the number, nothing else, and decides. refuse: the phone counts as unavailable."`
 	SRTP         string             `yaml:"srtp" oneof:"require|allow|never" doc:"require: a phone that offers plain RTP is refused with 488. allow: SRTP if it offers it. never: only plain RTP, for laboratories."`
 }
 
@@ -102,11 +105,12 @@ func Default() Config {
 		State:   "/var/lib/brickhouse/sbc",
 		Control: "/run/brickhouse/sbc.sock",
 		Log:     telemetry.DefaultLog(),
-		Access:  Access{SRTP: "require", Registration: DefaultRegistration()},
+		Access:  Access{SRTP: "require", Redirect: "pass", Registration: DefaultRegistration()},
 		Peer:    Peer{SRTP: "allow"},
 		Core:    Core{ServerName: "pbx.brickhouse.internal"},
 		Media:   anchor.DefaultConfig(),
 		Guard:   guard.Default(),
+		Session: b2bua.DefaultSession(),
 		Limits:  Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Ring: 4 * time.Minute},
 	}
 }
@@ -141,6 +145,7 @@ func (c *Config) Validate() []conffile.Fault {
 	fs = append(fs, c.Access.Registration.check()...)
 	fs = append(fs, c.Peer.trunks()...)
 	fs = append(fs, c.Core.check()...)
+	fs = append(fs, c.Session.Check()...)
 	for _, f := range (follow.Config{Lists: c.Lists}).Check() {
 		fs = append(fs, conffile.Bad(f.Key, f.Problem, ""))
 	}

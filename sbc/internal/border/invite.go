@@ -49,7 +49,10 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict
 	if b.core.current() == nil {
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.ExchangeUnreachable)
 	}
-	trace := sipmsg.NewTag()
+	trace := b.engine.TraceOf(req) // it may be a call of ours that comes back
+	if trace == "" {
+		trace = sipmsg.NewTag()
+	}
 	caller := topology.Caller(req.From(), b.cfg.Domain)
 	plan := b.plan(trace, caller.URI.User, number)
 	plan.Policy = b.policies[from]
@@ -89,6 +92,9 @@ func (b *Border) inviteOut(s *transaction.Server) verdict.Verdict {
 		Name: bound.AOR, Flow: bound.Flow, Policy: b.policies[access],
 		URI: bound.Contact, From: caller, To: topology.Callee(callee, b.cfg.Domain),
 	}}}
+	if b.cfg.Access.Redirect == "pass" {
+		plan.Moved = b.moved
+	}
 	return b.start(s, plan, b.endpoint(core, s.Flow()), b.endpoint(access, bound.Flow))
 }
 

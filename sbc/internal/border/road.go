@@ -117,7 +117,7 @@ func (b *Border) road(s *transaction.Server) verdict.Verdict {
 		return b.invite(from, s)
 	case req.Method == sip.OPTIONS:
 		return b.options(from, s)
-	case req.Method == sip.CANCEL, req.Method == sip.BYE:
+	case req.Method == sip.CANCEL, req.Method == sip.BYE, req.Method == sip.PRACK, req.Method == sip.UPDATE:
 		return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog)
 	}
 	return verdict.Rejected(sip.StatusMethodNotAllowed, verdict.MethodNotAllowed)

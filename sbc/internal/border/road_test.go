@@ -23,12 +23,12 @@ func TestOptions(t *testing.T) {
 	r := newRig(t, nil)
 	p := r.phone("1001", transport.UDP, 50)
 	res := p.Do(p.flow, transactiontest.NewAsk(sip.OPTIONS, "sip:"+domain, "sip:1001@"+domain, "sip:"+domain), 200)
-	has(t, res, "Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER")
+	has(t, res, "Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REGISTER")
 	has(t, res, "Accept", "application/sdp")
 	lacks(t, res, "brickhouse", "Server:", "Contact:")
 	carrier, f := r.carrier(carrierHost)
 	res = carrier.Do(f, transactiontest.NewAsk(sip.OPTIONS, "sip:"+r.addr(peerHost), "sip:carrier.test", "sip:"+r.addr(peerHost)), 200)
-	has(t, res, "Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO")
+	has(t, res, "Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE")
 	r.exchange.Do(r.link, transactionOptions(r), 200)
 }
 
@@ -81,12 +81,12 @@ func TestRefused(t *testing.T) {
 		code   int
 		header string // of the answer
 	}{
-		"method":           {transactiontest.NewAsk(sip.MESSAGE, number, own, number), 405, "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER"},
+		"method":           {transactiontest.NewAsk(sip.MESSAGE, number, own, number), 405, "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REGISTER"},
 		"INFO, no dialog":  {transactiontest.NewAsk(sip.INFO, number, own, number), 405, "Allow: INVITE, ACK"},
 		"BYE, no dialog":   {transactiontest.NewAsk(sip.BYE, number, own, number), 481, ""},
 		"unknown dialog":   {within(transactiontest.NewAsk(sip.BYE, "sip:x@"+r.addr(accessHost), own, number)), 481, ""},
 		"INVITE elsewhere": {within(transactiontest.NewAsk(sip.INVITE, "sip:x@"+r.addr(accessHost), own, number)), 481, ""},
-		"extension":        {transactiontest.NewAsk(sip.INVITE, number, own, number, "Require: 100rel"), 420, "Unsupported: 100rel"},
+		"extension":        {transactiontest.NewAsk(sip.INVITE, number, own, number, "Require: precondition"), 420, "Unsupported: precondition"},
 		"hops":             {transactiontest.NewAsk(sip.INVITE, number, own, number, "Max-Forwards: 0"), 483, ""},
 		"number":           {transactiontest.NewAsk(sip.INVITE, "sip:"+domain, own, number), 484, ""},
 	} {
@@ -97,7 +97,7 @@ func TestRefused(t *testing.T) {
 		lacks(t, res, "brickhouse", "Server:")
 	}
 	carrier, f := r.carrier(carrierHost)
-	has(t, carrier.Do(f, transactiontest.NewAsk(sip.REGISTER, "sip:"+domain, own, own), 405), "Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO")
+	has(t, carrier.Do(f, transactiontest.NewAsk(sip.REGISTER, "sip:"+domain, own, own), 405), "Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE")
 	r.settle()
 	r.exchange.Quiet()
 }

@@ -185,9 +185,9 @@ func TestNoReply(t *testing.T) {
 }
 
 func TestRefusal(t *testing.T) {
-	req := request(t, "INVITE", "Require: 100rel, timer\r\nProxy-Require: \"x\"\r\n", "")
+	req := request(t, "INVITE", "Require: 100rel, precondition, timer\r\nProxy-Require: \"x\"\r\n", "")
 	for code, want := range map[int]string{405: "Allow: " + Allow("peer"), 415: "Accept: application/sdp", 406: "Accept: application/sdp",
-		420: "Unsupported: 100rel, timer, invalid", 483: ""} {
+		420: "Unsupported: precondition, invalid", 483: ""} {
 		res := Refusal(req, "peer", verdict.Rejected(code, verdict.Internal))
 		out := string(sipmsg.Bytes(res))
 		if !strings.Contains(out, "\r\n"+want) || want == "" && strings.Count(out, "\r\n") != 8 {

@@ -33,8 +33,8 @@ type rule struct {
 var allResponses = []int{0}
 
 // Headers that the border builds on its own are not here: Via, Route, Record-Route, Max-Forwards, From, To, Call-ID, CSeq,
-// Contact, Path, Allow, Content-Length. Session timers (Session-Expires, Min-SE) and reliable provisional responses (RSeq,
-// RAck) are not passed, so their option tags are not either.
+// Contact, Path, Allow, Content-Length, and on each leg by itself session timers (Session-Expires, Min-SE) and reliable
+// provisional responses (RSeq, RAck) with their option tags.
 var rules = []rule{
 	// A phone's credentials go to the exchange. The exchange's go to the trunk that asked for them, and never to a phone:
 	// a called party that challenges gets nothing (CVE-2021-41158).

@@ -65,7 +65,12 @@ func TestMessage(t *testing.T) {
 		"MESSAGE":                   {"access", "MESSAGE", "Content-Type: text/plain\r\n", "hi", "reject 405: method-not-allowed"},
 		"no more hops":              {"access", "INVITE", "Max-Forwards: 0\r\n", "", "reject 483: too-many-hops"},
 		"one hop":                   {"access", "INVITE", "Max-Forwards: 1\r\n", "", "pass"},
-		"Require":                   {"access", "INVITE", "Require: 100rel\r\n", "", "reject 420: extension-required"},
+		"Require":                   {"access", "INVITE", "Require: precondition\r\n", "", "reject 420: extension-required"},
+		"Require 100rel":            {"access", "INVITE", "Require: 100rel, Timer\r\n", "", "pass"},
+		"Require 100rel, OPTIONS":   {"peer", "OPTIONS", "Require: 100rel\r\n", "", "reject 420: extension-required"},
+		"PRACK":                     {"peer", "PRACK", sdpType + "RAck: 1 1 INVITE\r\n", "v=0", "pass"},
+		"UPDATE":                    {"core", "UPDATE", sdpType, "v=0", "pass"},
+		"UPDATE with text":          {"access", "UPDATE", "Content-Type: text/plain\r\n", "hi", "reject 415: unsupported-body"},
 		"Require outbound, INVITE":  {"access", "INVITE", "Require: outbound\r\n", "", "reject 420: extension-required"},
 		"Require is no token":       {"access", "REGISTER", "Require: \"path\"\r\n", "", "reject 420: extension-required"},
 		"Proxy-Require":             {"access", "INVITE", "Proxy-Require: foo\r\n", "", "reject 420: extension-required"},
@@ -318,7 +323,7 @@ func TestCopyBounds(t *testing.T) {
 }
 
 func TestAllow(t *testing.T) {
-	if got := Allow("access"); got != "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER" {
+	if got := Allow("access"); got != "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REGISTER" {
 		t.Errorf("Allow(access) = %q", got)
 	}
 	if Allow("") != "" || strings.Contains(Allow("peer"), "REGISTER") {

@@ -1,0 +1,60 @@
+package media
+
+import (
+	"net/netip"
+
+	"brickhouse/shared/sdp"
+	"brickhouse/shared/tone"
+	"brickhouse/shared/verdict"
+)
+
+// Offer makes an offer with a new session, for a caller that made none; Session.Accept takes the answer. Errors and onTimeout are
+// those of Answer.
+func (e *Engine) Offer(kind Kind, local netip.Addr, onTimeout func()) ([]byte, *Session, error) {
+	s, failure := e.open(kind, local.Unmap(), onTimeout)
+	if failure != nil {
+		return nil, nil, failure
+	}
+	// Until the answer we send nothing, hear nobody, and wait for nothing.
+	s.now.Store(&negotiated{law: tone.MuLaw, format: "0", ptime: 20, held: true, direction: sdp.SendRecv})
+	s.origin.Version = s.origin.ID
+	d := &sdp.Session{Origin: s.origin, Conn: s.pair.Host, Media: []sdp.Media{{
+		Type: "audio", Port: s.pair.Port, Proto: "RTP/AVP", Formats: []string{"0", "8", "101"}, Ptime: 20, Direction: sdp.SendRecv,
+		RTPMaps: []sdp.RTPMap{{Format: "0", Encoding: "PCMU/8000"}, {Format: "8", Encoding: "PCMA/8000"}, {Format: "101", Encoding: "telephone-event/8000"}},
+		FMTPs:   []sdp.FMTP{{Format: "101", Params: "0-15"}},
+	}}}
+	s.told = d.Bytes()
+	if err := e.start(s); err != nil {
+		s.pair.Close()
+		return nil, nil, fail(503, verdict.Shutdown, err.Error())
+	}
+	return s.Offer(), s, nil
+}
+
+// Offer returns the description in force, to be offered again as it is.
+func (s *Session) Offer() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]byte(nil), s.told...)
+}
+
+// Accept takes the answer to Offer. The error is an *Error; then nothing has changed.
+func (s *Session) Accept(answer []byte) error {
+	d, err := sdp.Parse(answer)
+	if err != nil {
+		return fail(400, verdict.BadBody, err.Error())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.now.Load()
+	if old.audio >= len(d.Media) || d.Media[old.audio].Port == 0 {
+		return fail(488, verdict.NoCommonMedia, "the audio is refused")
+	}
+	n, failure := s.engine.negotiateMedia(&d.Media[old.audio], s.pair.Host)
+	if failure != nil {
+		return failure
+	}
+	n.audio = old.audio
+	s.useLocked(n)
+	return nil
+}

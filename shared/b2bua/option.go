@@ -1,0 +1,78 @@
+package b2bua
+
+import (
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// The extensions of SIP that the engine serves by itself, leg by leg.
+const (
+	tagReliable = "100rel" // RFC 3262
+	tagTimer    = "timer"  // RFC 4028
+)
+
+// Served reports whether a request may demand an extension of the engine (RFC 3261 §8.2.2.3).
+func Served(tag string) bool {
+	return strings.EqualFold(tag, tagReliable) || strings.EqualFold(tag, tagTimer)
+}
+
+// features is what a far side says that it can.
+type features uint8
+
+const (
+	canUpdate    features = 1 << iota // Allow names UPDATE (RFC 3311)
+	canReliable                       // Supported or Require names 100rel
+	canTimer                          // Supported or Require names timer
+	mustReliable                      // Require names 100rel
+)
+
+// learn keeps what a message tells about its sender. A header that is missing tells nothing.
+func (l *leg) learn(msg sip.Message) {
+	if hs := msg.GetHeaders("Allow"); len(hs) > 0 {
+		l.can &^= canUpdate
+		if named(hs, string(sip.UPDATE)) {
+			l.can |= canUpdate
+		}
+	}
+	supported, required := msg.GetHeaders("Supported"), msg.GetHeaders("Require")
+	if named(supported, tagReliable) {
+		l.can |= canReliable
+	}
+	if named(supported, tagTimer) || named(required, tagTimer) {
+		l.can |= canTimer
+	}
+	if _, request := msg.(*sip.Request); request && named(required, tagReliable) {
+		l.can |= canReliable | mustReliable
+	}
+}
+
+// updates reports whether an UPDATE may be sent on the leg.
+func (l *leg) updates() bool { return l.can&canUpdate != 0 && l.policy.allows(sip.UPDATE) }
+
+// named reports whether a list header names a token, in whatever case.
+func named(hs []sip.Header, token string) bool {
+	for _, h := range hs {
+		for one := range strings.SplitSeq(h.Value(), ",") {
+			if strings.EqualFold(strings.Trim(one, " \t"), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// options adds our Allow and Supported to a request that makes or changes a session, or to its 2xx.
+func (l *leg) options(msg sip.Message, reliable bool) {
+	l.allow(msg)
+	timer := l.call.eng.cfg.Session.on()
+	reliable = reliable && l.policy.allows(sip.PRACK)
+	switch {
+	case reliable && timer:
+		msg.AppendHeader(sip.NewHeader("Supported", "100rel, timer"))
+	case reliable:
+		msg.AppendHeader(sip.NewHeader("Supported", tagReliable))
+	case timer:
+		msg.AppendHeader(sip.NewHeader("Supported", tagTimer))
+	}
+}
