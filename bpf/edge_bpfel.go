@@ -71,6 +71,7 @@ type edgeGeometry struct {
 	_       structs.HostLayout
 	Buckets uint64
 	Seed    uint64
+	Shift   uint64
 }
 
 type edgeLine struct {
@@ -122,6 +123,7 @@ type edgeSettings struct {
 	Levels           uint64
 	Hosts4           [2]edgeGeometry
 	Hosts6           [2]edgeGeometry
+	Listed4          [2]edgeGeometry
 	Source           edgeRate
 	Known            edgeRate
 	Limited          edgeRate

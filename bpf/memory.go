@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"os"
 	"runtime"
@@ -140,13 +141,17 @@ func (m *memory) Next(lines [table.Tables]int) (out [table.Tables][]table.Line, 
 //
 // A packet that began in the other one must find it whole, so a change of the map of maps that changes nothing comes first, for the
 // sake of its wait.
-func (m *memory) Flip(hosts4, hosts6 table.Geometry, monitored uint64) error {
+func (m *memory) Flip(g table.Geometries, monitored uint64) error {
 	if err := m.pending.Wait(); err != nil {
 		return fmt.Errorf("giving new tables to the kernel: %w", err)
 	}
 	err := m.change(func(s *edgeSettings) {
-		s.Hosts4[m.next] = edgeGeometry{Buckets: hosts4.Buckets, Seed: hosts4.Seed}
-		s.Hosts6[m.next] = edgeGeometry{Buckets: hosts6.Buckets, Seed: hosts6.Seed}
+		for to, g := range map[*edgeGeometry]table.Geometry{&s.Hosts4[m.next]: g.Hosts4, &s.Hosts6[m.next]: g.Hosts6, &s.Listed4[m.next]: g.Listed4} {
+			*to = edgeGeometry{Buckets: g.Buckets, Seed: g.Seed, Shift: uint64(bits.Len64(g.Buckets) - 1)}
+		}
+		if g.Listed4.Buckets == 0 { // then nobody looks there
+			s.Listed4[m.next] = edgeGeometry{}
+		}
 	})
 	if err == nil { // only now: settings are not written in one piece
 		err = m.change(func(s *edgeSettings) { s.Generation, s.MonitoredLists = m.next, monitored })
@@ -224,11 +229,11 @@ func (m *memory) Short(has bool) error {
 
 // bans reads the bans of hosts and sites off the generation in force.
 func (m *memory) bans() ([]Ban, error) {
-	var lines [2][]table.Line
-	var keep [2]*region
-	for i, t := range []uint32{table.Hosts4, table.Hosts6} {
+	var lines [table.Tables][]table.Line
+	var keep [table.Tables]*region
+	for _, i := range []uint32{table.Hosts4, table.Hosts6, table.Listed4} {
 		var inner *ebpf.Map
-		err := m.maps.Tables.Lookup(m.settings.Generation&1*tables+t, &inner)
+		err := m.maps.Tables.Lookup(m.settings.Generation&1*tables+i, &inner)
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			continue
 		}
@@ -244,7 +249,7 @@ func (m *memory) bans() ([]Ban, error) {
 		lines[i] = keep[i].lines(n)
 	}
 	var all []Ban
-	table.Bans(lines[0], lines[1], func(p netip.Prefix, l table.List, until table.Tick) {
+	table.Bans(lines, func(p netip.Prefix, l table.List, until table.Tick) {
 		all = append(all, Ban{Prefix: p, List: l, Until: until})
 	})
 	runtime.KeepAlive(keep)

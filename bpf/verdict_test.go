@@ -107,7 +107,7 @@ func TestMapsHeader(t *testing.T) {
 	src, err := os.ReadFile("xdp/maps.h")
 	must(t, err)
 	for name, want := range map[string]int{"LIST_ALLOW": int(table.Allow), "LIST_KNOWN": int(table.Known), "LIST_LIMITED": int(table.Limited),
-		"TABLE_HOSTS4": table.Hosts4, "TABLE_HOSTS6": table.Hosts6, "TABLE_NETS4": table.Nets4, "TABLE_RULES4": table.Rules4,
+		"TABLE_HOSTS4": table.Hosts4, "TABLE_HOSTS6": table.Hosts6, "TABLE_NETS4": table.Nets4, "TABLE_RULES4": table.Rules4, "TABLE_LISTED4": table.Listed4,
 		"PORT_SIP_UDP": portSIPUDP, "PORT_SIP_TCP": portSIPTCP, "PORT_MEDIA": portMedia, "PORT_OPEN": portOpen, "EVENT_HEAD": eventHead,
 		"EVENT_FULL": eventFull, "FRAGMENTS_RATE": int(FragmentsRate), "FRAGMENTS_DROP": int(FragmentsDrop), "FRAGMENTS_PASS": int(FragmentsPass)} {
 		if !regexp.MustCompile(`(?m)^#define ` + name + ` +` + strconv.Itoa(want) + `\b`).Match(src) {

@@ -73,6 +73,42 @@ static __always_inline __u32 spread(__u32 h, __u64 n)
 	return (__u64)h * n >> 32;
 }
 
+#define LANES 0x0001000100010001ull
+#define LANE_HIGHS 0x8000800080008000ull
+
+/* The high bit of each 16-bit lane of w that is zero; lanes above the first such one may be marked, too. */
+static __always_inline __u64 zero_lanes(__u64 w)
+{
+	return (w - LANES) & ~w & LANE_HIGHS;
+}
+
+/* Where in a line a place's list stands, by the upper five bits of its mark times LIST_AT: they differ for each place. */
+#define LIST_AT 0xb771eb2996775bc1ull
+static const __u8 list_at[32] = {
+	40, 43, 47, 44, 51, 40, 49, 48, 55, 41, 40, 40, 53, 40, 46, 52,
+	59, 40, 40, 45, 40, 58, 40, 42, 40, 57, 54, 40, 40, 50, 56, 40,
+};
+
+/* Whether a host of a list stands in a line: 1, and its value. 0: it does not, and no other table has to be asked. -1: HOSTS4 has to. */
+static __always_inline int listed4(const struct line *line, __u32 hash, __u32 rest, __u32 *meta)
+{
+	__u64 want = (rest & 0xffff) * LANES, same;
+	__u8 v;
+
+	same = zero_lanes(READ_ONCE(line->word[0]) ^ want) >> 4;
+	same |= zero_lanes(READ_ONCE(line->word[1]) ^ want) >> 3;
+	same |= zero_lanes(READ_ONCE(line->word[2]) ^ want) >> 2;
+	same |= zero_lanes(READ_ONCE(line->word[3]) ^ want) >> 1;
+	same |= zero_lanes(READ_ONCE(line->word[4]) ^ want);
+	if (same) {
+		v = READ_ONCE(((__u8 *)line)[list_at[(same & -same) * LIST_AT >> 59] & 63]);
+		*meta = (v & LIST_MASK) | FOREVER << LIST_BITS;
+		if (v & LIST_MASK && v >> LIST_BITS == rest >> 16)
+			return 1;
+	}
+	return -(int)(READ_ONCE(((struct listed *)line)->ask) >> (hash & 31) & 1);
+}
+
 static __always_inline __u32 meta4(const struct line *b, __u32 addr)
 {
 	__u32 meta = 0;
@@ -88,7 +124,7 @@ static __always_inline __u32 meta4(const struct line *b, __u32 addr)
 }
 
 /* Entries stand in one of two buckets, in the first unless that is full. A bucket whose last word was never used never was full. */
-static __always_inline __u32 find4(const struct settings *s, const struct packet *p, __u32 addr)
+static __always_inline __u32 bucket4(const struct settings *s, const struct packet *p, __u32 addr)
 {
 	const struct geometry *h = &s->hosts4[p->generation & 1];
 	void *table = table_of(p, TABLE_HOSTS4);
@@ -108,6 +144,33 @@ static __always_inline __u32 find4(const struct settings *s, const struct packet
 	x = (x ^ x >> 32) * 0xbf58476d1ce4e5b9ull;
 	b = line_of(table, 1 + spread(x >> 32, h->buckets));
 	return b ? meta4(b, addr) : 0;
+}
+
+/* addr in network byte order. */
+static __always_inline __u32 find4(const struct settings *s, const struct packet *p, __u32 addr)
+{
+	const struct geometry *h = &s->listed4[p->generation & 1];
+	__u64 buckets = h->buckets, at;
+	struct line *l;
+	__u32 x, meta;
+	void *table;
+	int found;
+
+	if (buckets) {
+		table = table_of(p, TABLE_LISTED4);
+		if (!table)
+			return 0;
+		x = (addr ^ addr >> 16) * (__u32)h->seed;
+		x = (x ^ x >> 15) * 0x85ebca6b;
+		at = x * buckets;
+		l = line_of(table, 1 + (at >> 32));
+		if (!l)
+			return 0;
+		found = listed4(l, x, (__u32)at >> (h->shift & 31), &meta);
+		if (found >= 0)
+			return found ? meta : 0;
+	}
+	return bucket4(s, p, addr);
 }
 
 /* What DIR-24 says about a /24; addr in host byte order. */
