@@ -9,7 +9,6 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -229,11 +228,16 @@ func (m *memory) Short(has bool) error {
 
 // bans reads the bans of hosts and sites off the generation in force.
 func (m *memory) bans() ([]Ban, error) {
+	return bansIn(m.maps.Tables, m.settings.Generation&1*tables, table.Hosts4, table.Hosts6, table.Listed4)
+}
+
+// bansIn reads the bans of hosts and sites off some tables of the generation that begins at first.
+func bansIn(of *ebpf.Map, first uint32, which ...uint32) ([]Ban, error) {
 	var lines [table.Tables][]table.Line
-	var keep [table.Tables]*region
-	for _, i := range []uint32{table.Hosts4, table.Hosts6, table.Listed4} {
+	var keep []*region
+	for _, t := range which {
 		var inner *ebpf.Map
-		err := m.maps.Tables.Lookup(m.settings.Generation&1*tables+i, &inner)
+		err := of.Lookup(first+t, &inner)
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			continue
 		}
@@ -241,12 +245,12 @@ func (m *memory) bans() ([]Ban, error) {
 			return nil, fmt.Errorf("reading the kernel's tables: %w", err)
 		}
 		n := int(inner.MaxEntries())
-		keep[i], err = newRegion(inner, n*64)
+		r, err := newRegion(inner, n*64)
 		inner.Close()
 		if err != nil {
 			return nil, err
 		}
-		lines[i] = keep[i].lines(n)
+		lines[t], keep = r.lines(n), append(keep, r)
 	}
 	var all []Ban
 	table.Bans(lines, func(p netip.Prefix, l table.List, until table.Tick) {
@@ -259,7 +263,7 @@ func (m *memory) bans() ([]Ban, error) {
 // Ban is a ban as the kernel's tables hold it.
 type Ban struct {
 	Prefix netip.Prefix
-	List   table.List // of an earlier layout: table.None
+	List   table.List // of layout v1: table.None
 	Until  table.Tick
 }
 
@@ -276,53 +280,4 @@ func unwords(w [4]uint32) (b [16]byte) {
 		binary.NativeEndian.PutUint32(b[4*i:], n)
 	}
 	return b
-}
-
-// What stands behind a local port, as xdp/maps.h numbers it.
-const (
-	portSIPUDP = 1
-	portSIPTCP = 2
-	portMedia  = 4
-	portOpen   = 8
-)
-
-// Ports say what the border listens on. All media ports are closed until they are opened.
-type Ports struct {
-	SIPUDP, SIPTCP []uint16
-	MediaFirst     uint16 // 0: media ports are not guarded
-	MediaLast      uint16
-}
-
-// SetPorts takes over what is behind the local ports.
-func (f *Filter) SetPorts(p Ports) {
-	next := make([]uint64, 65536)
-	for _, n := range p.SIPUDP {
-		next[n] |= portSIPUDP
-	}
-	for _, n := range p.SIPTCP {
-		next[n] |= portSIPTCP
-	}
-	for n := int(p.MediaFirst); p.MediaFirst != 0 && n <= int(p.MediaLast); n++ {
-		next[n] |= portMedia
-	}
-	have := f.ports.words(65536)
-	for i, w := range next {
-		atomic.StoreUint64(&have[i], w)
-	}
-}
-
-// OpenPort lets datagrams to a media port pass, or no longer. It costs a store.
-func (f *Filter) OpenPort(port uint16, open bool) {
-	w := &f.ports.words(65536)[port]
-	if open {
-		atomic.OrUint64(w, portOpen)
-	} else {
-		atomic.AndUint64(w, ^uint64(portOpen))
-	}
-}
-
-// IsOpen reports whether datagrams to a media port pass.
-func (f *Filter) IsOpen(port uint16) bool {
-	w := atomic.LoadUint64(&f.ports.words(65536)[port])
-	return w&portMedia == 0 || w&portOpen != 0
 }

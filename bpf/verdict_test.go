@@ -92,7 +92,7 @@ func TestMapsHeader(t *testing.T) {
 	spec, err := loadEdge()
 	must(t, err)
 	for name, want := range map[string]uint32{edgeMapDir4: table.Dir4Lines, edgeMapDir6: table.Dir6Lines, edgeMapDir6w: table.Dir6wLines,
-		edgeMapTables: 2 * table.Tables, edgeMapDeep6: 2 * table.MaxDeep, edgeMapPorts: 65536} {
+		edgeMapTables: 2 * table.Tables, edgeMapDeep6: 2 * table.MaxDeep, edgeMapPorts: 65536, edgeMapOwn: MaxOwn} {
 		if got := spec.Maps[name].MaxEntries; got != want {
 			t.Errorf("%s holds %d, want %d", name, got, want)
 		}

@@ -131,6 +131,22 @@ struct {
 	PINNED;
 } ports SEC(".maps");
 
+/* The addresses that media ports are closed at, IPv4 ones mapped (RFC 4291 §2.5.5.2): those of other machines behind this one are not
+ * ours to close. Asked only if settings.own_only says so, and only for what would be dropped. */
+#define MAX_OWN 1024
+
+struct address {
+	__be32 word[4];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_OWN);
+	__type(key, struct address);
+	__type(value, __u32);
+	PINNED;
+} own SEC(".maps");
+
 /* Rate cells (GCRA): the theoretical arrival time of the next packet, CLOCK_MONOTONIC in ns, by hash of source and class. */
 #define CELLS_BITS 18 /* 2 MiB: strangers would have to send ten million packets a second to use up each other's */
 #define CELLS (1 << CELLS_BITS)
@@ -181,6 +197,7 @@ struct settings {
 	__u32 fragments;         /* FRAGMENTS_…: what becomes of later fragments */
 	__u64 seed;   /* of the rate cells */
 	__u64 short6; /* 1: deep6 has prefixes shorter than /20 */
+	__u64 own_only; /* 1: media ports are closed only at the addresses in own */
 	__u64 levels; /* bit i: HOSTS6 has entries of length 32 + 4 i */
 	struct geometry hosts4[2]; /* by generation */
 	struct geometry hosts6[2];
