@@ -109,8 +109,10 @@ func (f *Filter) takeOver(a *attached, now *netlink.LinkXdp, mode Mode) error {
 		return nil
 	}
 	l, err := link.LoadPinnedLink(f.pin(a.Index), nil)
-	if errors.Is(err, os.ErrNotExist) {
-		l, err = link.LoadPinnedLink(filepath.Join(f.previousDir(), linkPin+strconv.Itoa(a.Index)), nil)
+	for _, dir := range f.previousDirs() {
+		if errors.Is(err, os.ErrNotExist) {
+			l, err = link.LoadPinnedLink(filepath.Join(dir, linkPin+strconv.Itoa(a.Index)), nil)
+		}
 	}
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -225,7 +227,7 @@ func (f *Filter) Attachments() []Attachment {
 }
 
 // Release ends pinned filters on interfaces that were not attached since Load: those that the configuration no longer names, and
-// what the previous layout left.
+// what previous layouts left.
 func (f *Filter) Release() error {
 	if f.dir == "" {
 		return nil

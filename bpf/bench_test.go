@@ -80,7 +80,8 @@ func benchSettings(l filterbench.Load) Settings {
 func (b *benched) Memory() (filterbench.Memory, error) {
 	o := &b.f.objs
 	var m filterbench.Memory
-	all := []*ebpf.Map{o.Tables, o.Dir4, o.Dir6, o.Dir6w, o.Deep6, o.Ports, o.Cells, o.Strangers, o.Config, o.Cpus, o.Events}
+	var hosts [2]uint64
+	all := []*ebpf.Map{o.Tables, o.Dir4, o.Dir6, o.Dir6w, o.Deep6, o.Ports, o.Own, o.Cells, o.Strangers, o.Config, o.Cpus, o.Events}
 	for i := range uint32(2 * table.Tables) {
 		var inner *ebpf.Map
 		err := o.Tables.Lookup(i, &inner)
@@ -92,14 +93,15 @@ func (b *benched) Memory() (filterbench.Memory, error) {
 		}
 		defer inner.Close()
 		all = append(all, inner)
-		if i%table.Tables == table.Hosts4 {
+		if t := i % table.Tables; t == table.Hosts4 || t == table.Listed4 {
 			n, err := filterbench.MemoryOf(inner)
 			if err != nil {
 				return m, err
 			}
-			m.Hosts = max(m.Hosts, n) // the last generation's goes a little later
+			hosts[i/table.Tables] += n
 		}
 	}
+	m.Hosts = max(hosts[0], hosts[1]) // the last generation's goes a little later
 	var err error
 	m.All, err = filterbench.MemoryOf(all...)
 	return m, err

@@ -11,8 +11,8 @@
 //
 // Maps and links are pinned below a directory of a BPF file system, under the number of their layout:
 //
-//	/sys/fs/bpf/NAME/v2/tables dir4 dir6 dir6w deep6   sources (xdp/maps.h)
-//	                   /ports cells strangers config   local ports, rates, settings
+//	/sys/fs/bpf/NAME/v3/tables dir4 dir6 dir6w deep6   sources (xdp/maps.h)
+//	                   /ports own cells strangers config   local ports and addresses, rates, settings
 //	                   /cpus events                    counters, samples
 //	                   /link_IFINDEX                   one for each interface
 //
@@ -29,4 +29,4 @@ package bpf
 // The object is committed, so that building needs no C compiler; a test rebuilds it and compares every byte. -mcpu=v3 is what
 // kernel 5.1 and newer run; -g makes the BTF that the loader needs; bpfel serves every little-endian machine.
 //
-//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -go-package bpf -output-stem edge -type reason -type action -type family -type event -type net6 -type count -type settings -type rate -type geometry -type cpu -type line edge xdp/edge.bpf.c
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror" -go-package bpf -output-stem edge -type reason -type action -type family -type event -type net6 -type count -type settings -type rate -type geometry -type address -type cpu -type line edge xdp/edge.bpf.c

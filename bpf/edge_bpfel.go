@@ -22,6 +22,11 @@ const (
 	edgeActionACTION_ALLOW   edgeAction = 3
 )
 
+type edgeAddress struct {
+	_    structs.HostLayout
+	Word [4]uint32
+}
+
 type edgeCount struct {
 	_       structs.HostLayout
 	Packets uint64
@@ -71,6 +76,7 @@ type edgeGeometry struct {
 	_       structs.HostLayout
 	Buckets uint64
 	Seed    uint64
+	Shift   uint64
 }
 
 type edgeLine struct {
@@ -119,9 +125,11 @@ type edgeSettings struct {
 	Fragments        uint32
 	Seed             uint64
 	Short6           uint64
+	OwnOnly          uint64
 	Levels           uint64
 	Hosts4           [2]edgeGeometry
 	Hosts6           [2]edgeGeometry
+	Listed4          [2]edgeGeometry
 	Source           edgeRate
 	Known            edgeRate
 	Limited          edgeRate
@@ -141,6 +149,7 @@ const (
 	edgeMapDir6       = "dir6"
 	edgeMapDir6w      = "dir6w"
 	edgeMapEvents     = "events"
+	edgeMapOwn        = "own"
 	edgeMapPorts      = "ports"
 	edgeMapStrangers  = "strangers"
 	edgeMapTables     = "tables"
@@ -209,6 +218,7 @@ type edgeMapSpecs struct {
 	Dir6      *ebpf.MapSpec `ebpf:"dir6"`
 	Dir6w     *ebpf.MapSpec `ebpf:"dir6w"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
+	Own       *ebpf.MapSpec `ebpf:"own"`
 	Ports     *ebpf.MapSpec `ebpf:"ports"`
 	Strangers *ebpf.MapSpec `ebpf:"strangers"`
 	Tables    *ebpf.MapSpec `ebpf:"tables"`
@@ -253,6 +263,7 @@ type edgeMaps struct {
 	Dir6      *ebpf.Map `ebpf:"dir6"`
 	Dir6w     *ebpf.Map `ebpf:"dir6w"`
 	Events    *ebpf.Map `ebpf:"events"`
+	Own       *ebpf.Map `ebpf:"own"`
 	Ports     *ebpf.Map `ebpf:"ports"`
 	Strangers *ebpf.Map `ebpf:"strangers"`
 	Tables    *ebpf.Map `ebpf:"tables"`
@@ -268,6 +279,7 @@ func (m *edgeMaps) Close() error {
 		m.Dir6,
 		m.Dir6w,
 		m.Events,
+		m.Own,
 		m.Ports,
 		m.Strangers,
 		m.Tables,

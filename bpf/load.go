@@ -17,7 +17,7 @@ import (
 
 // layout names the maps' layout in the path of their pins. It changes with any name, type or size in xdp/maps.h; then what was
 // pinned under the one before must still be understood (previous.go).
-const layout = "v2"
+const layout = "v3"
 
 // minKernel is the oldest kernel that has all that the program uses; bpf_ktime_get_coarse_ns is the youngest of it.
 const minKernel = "5.11"

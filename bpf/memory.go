@@ -4,11 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"os"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -140,13 +140,17 @@ func (m *memory) Next(lines [table.Tables]int) (out [table.Tables][]table.Line, 
 //
 // A packet that began in the other one must find it whole, so a change of the map of maps that changes nothing comes first, for the
 // sake of its wait.
-func (m *memory) Flip(hosts4, hosts6 table.Geometry, monitored uint64) error {
+func (m *memory) Flip(g table.Geometries, monitored uint64) error {
 	if err := m.pending.Wait(); err != nil {
 		return fmt.Errorf("giving new tables to the kernel: %w", err)
 	}
 	err := m.change(func(s *edgeSettings) {
-		s.Hosts4[m.next] = edgeGeometry{Buckets: hosts4.Buckets, Seed: hosts4.Seed}
-		s.Hosts6[m.next] = edgeGeometry{Buckets: hosts6.Buckets, Seed: hosts6.Seed}
+		for to, g := range map[*edgeGeometry]table.Geometry{&s.Hosts4[m.next]: g.Hosts4, &s.Hosts6[m.next]: g.Hosts6, &s.Listed4[m.next]: g.Listed4} {
+			*to = edgeGeometry{Buckets: g.Buckets, Seed: g.Seed, Shift: uint64(bits.Len64(g.Buckets) - 1)}
+		}
+		if g.Listed4.Buckets == 0 { // then nobody looks there
+			s.Listed4[m.next] = edgeGeometry{}
+		}
 	})
 	if err == nil { // only now: settings are not written in one piece
 		err = m.change(func(s *edgeSettings) { s.Generation, s.MonitoredLists = m.next, monitored })
@@ -224,11 +228,16 @@ func (m *memory) Short(has bool) error {
 
 // bans reads the bans of hosts and sites off the generation in force.
 func (m *memory) bans() ([]Ban, error) {
-	var lines [2][]table.Line
-	var keep [2]*region
-	for i, t := range []uint32{table.Hosts4, table.Hosts6} {
+	return bansIn(m.maps.Tables, m.settings.Generation&1*tables, table.Hosts4, table.Hosts6, table.Listed4)
+}
+
+// bansIn reads the bans of hosts and sites off some tables of the generation that begins at first.
+func bansIn(of *ebpf.Map, first uint32, which ...uint32) ([]Ban, error) {
+	var lines [table.Tables][]table.Line
+	var keep []*region
+	for _, t := range which {
 		var inner *ebpf.Map
-		err := m.maps.Tables.Lookup(m.settings.Generation&1*tables+t, &inner)
+		err := of.Lookup(first+t, &inner)
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			continue
 		}
@@ -236,15 +245,15 @@ func (m *memory) bans() ([]Ban, error) {
 			return nil, fmt.Errorf("reading the kernel's tables: %w", err)
 		}
 		n := int(inner.MaxEntries())
-		keep[i], err = newRegion(inner, n*64)
+		r, err := newRegion(inner, n*64)
 		inner.Close()
 		if err != nil {
 			return nil, err
 		}
-		lines[i] = keep[i].lines(n)
+		lines[t], keep = r.lines(n), append(keep, r)
 	}
 	var all []Ban
-	table.Bans(lines[0], lines[1], func(p netip.Prefix, l table.List, until table.Tick) {
+	table.Bans(lines, func(p netip.Prefix, l table.List, until table.Tick) {
 		all = append(all, Ban{Prefix: p, List: l, Until: until})
 	})
 	runtime.KeepAlive(keep)
@@ -254,7 +263,7 @@ func (m *memory) bans() ([]Ban, error) {
 // Ban is a ban as the kernel's tables hold it.
 type Ban struct {
 	Prefix netip.Prefix
-	List   table.List // of an earlier layout: table.None
+	List   table.List // of layout v1: table.None
 	Until  table.Tick
 }
 
@@ -271,53 +280,4 @@ func unwords(w [4]uint32) (b [16]byte) {
 		binary.NativeEndian.PutUint32(b[4*i:], n)
 	}
 	return b
-}
-
-// What stands behind a local port, as xdp/maps.h numbers it.
-const (
-	portSIPUDP = 1
-	portSIPTCP = 2
-	portMedia  = 4
-	portOpen   = 8
-)
-
-// Ports say what the border listens on. All media ports are closed until they are opened.
-type Ports struct {
-	SIPUDP, SIPTCP []uint16
-	MediaFirst     uint16 // 0: media ports are not guarded
-	MediaLast      uint16
-}
-
-// SetPorts takes over what is behind the local ports.
-func (f *Filter) SetPorts(p Ports) {
-	next := make([]uint64, 65536)
-	for _, n := range p.SIPUDP {
-		next[n] |= portSIPUDP
-	}
-	for _, n := range p.SIPTCP {
-		next[n] |= portSIPTCP
-	}
-	for n := int(p.MediaFirst); p.MediaFirst != 0 && n <= int(p.MediaLast); n++ {
-		next[n] |= portMedia
-	}
-	have := f.ports.words(65536)
-	for i, w := range next {
-		atomic.StoreUint64(&have[i], w)
-	}
-}
-
-// OpenPort lets datagrams to a media port pass, or no longer. It costs a store.
-func (f *Filter) OpenPort(port uint16, open bool) {
-	w := &f.ports.words(65536)[port]
-	if open {
-		atomic.OrUint64(w, portOpen)
-	} else {
-		atomic.AndUint64(w, ^uint64(portOpen))
-	}
-}
-
-// IsOpen reports whether datagrams to a media port pass.
-func (f *Filter) IsOpen(port uint16) bool {
-	w := atomic.LoadUint64(&f.ports.words(65536)[port])
-	return w&portMedia == 0 || w&portOpen != 0
 }

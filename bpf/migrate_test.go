@@ -22,7 +22,7 @@ import (
 // it was released.
 func (w *wire) oldLayout(t *testing.T, until map[netip.Prefix]uint64) {
 	t.Helper()
-	dir := filepath.Join(w.bpffs, "bh-test", previous)
+	dir := filepath.Join(w.bpffs, "bh-test", "v1")
 	must(t, os.MkdirAll(dir, 0o700))
 	spec, err := ebpf.LoadCollectionSpec("testdata/edge_v1.o")
 	must(t, err)
@@ -92,7 +92,7 @@ func TestRootMigrate(t *testing.T) {
 		t.Error("nothing was sent")
 	}
 	w.silent(t)
-	if _, err := os.Stat(filepath.Join(w.bpffs, "bh-test", previous)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(w.bpffs, "bh-test", "v1")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("pins of the previous layout are left: %v", err)
 	}
 	w.expect(t, "this layout", false)
@@ -145,7 +145,7 @@ func (f *Filter) abort(t *testing.T) {
 func TestRootMigrateInUse(t *testing.T) {
 	w := newWire(t)
 	w.oldLayout(t, map[netip.Prefix]uint64{netip.MustParsePrefix("10.99.0.2/32"): ^uint64(0)})
-	lock, err := os.Open(filepath.Join(w.bpffs, "bh-test", previous))
+	lock, err := os.Open(filepath.Join(w.bpffs, "bh-test", "v1"))
 	must(t, err)
 	must(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB))
 	if _, err := Load(Options{BPFFS: w.bpffs, Name: "bh-test"}); !errors.Is(err, ErrInUse) {

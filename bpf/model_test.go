@@ -3,6 +3,7 @@ package bpf
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"brickhouse/bpf/table"
 )
@@ -12,6 +13,7 @@ type model struct {
 	claims    []claim
 	monitored uint64
 	media     map[uint16]bool // of the guarded ports, whether it is open
+	own       []netip.Addr    // where they are guarded; none: everywhere
 	sip       map[uint16]bool
 	fragments Fragments
 }
@@ -85,7 +87,7 @@ func (m *model) ipv4(b []byte) opinion {
 		if binary.BigEndian.Uint16(b[6:])&0x1fff != 0 {
 			return m.fragment()
 		}
-		return m.transport(b[9], b[header:])
+		return m.transport(dst, b[9], b[header:])
 	})
 }
 
@@ -97,7 +99,7 @@ func (m *model) ipv6(b []byte) opinion {
 	if src.IsMulticast() || src.Is4In6() || (src.IsUnspecified() && !dst.IsMulticast()) {
 		return FamilyIPv6.is(ActionDrop, ReasonMartianSource)
 	}
-	return m.source(FamilyIPv6, src, func() Reason { return m.extensions(b[6], b[40:]) })
+	return m.source(FamilyIPv6, src, func() Reason { return m.extensions(dst, b[6], b[40:]) })
 }
 
 func (m *model) source(fam Family, src netip.Addr, service func() Reason) opinion {
@@ -147,12 +149,12 @@ func (m *model) fragment() Reason {
 	return ReasonNone
 }
 
-func (m *model) extensions(next byte, b []byte) Reason {
+func (m *model) extensions(dst netip.Addr, next byte, b []byte) Reason {
 	for n := 0; ; n++ {
 		switch next {
 		case 0, 43, 44, 51, 60, 135, 139, 140:
 		default:
-			return m.transport(next, b)
+			return m.transport(dst, next, b)
 		}
 		if n == 6 {
 			return ReasonExtensionChain
@@ -174,7 +176,7 @@ func (m *model) extensions(next byte, b []byte) Reason {
 	}
 }
 
-func (m *model) transport(proto byte, b []byte) Reason {
+func (m *model) transport(dst netip.Addr, proto byte, b []byte) Reason {
 	switch {
 	case proto == 17 && len(b) < 8, proto == 6 && len(b) < 20:
 		return ReasonBadPacket
@@ -185,7 +187,7 @@ func (m *model) transport(proto byte, b []byte) Reason {
 	if n := int(binary.BigEndian.Uint16(b[4:])) - 8; n >= 0 {
 		payload = payload[:min(n, len(payload))] // what follows is padding
 	}
-	if open, guarded := m.media[port]; guarded && !open {
+	if open, guarded := m.media[port]; guarded && !open && (len(m.own) == 0 || slices.Contains(m.own, dst.Unmap())) { // a mapped address is the IPv4 one
 		return ReasonPortClosed
 	}
 	if m.sip[port] && !likeSIP(string(payload)) {

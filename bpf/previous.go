@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,18 +16,38 @@ import (
 	"brickhouse/bpf/table"
 )
 
-// previous is the layout before this one. Its bans move into the tables of this one, and its links change over to this program
-// without a packet passing unfiltered; then its pins go.
+// previous are the layouts before this one, the latest first. Their bans move into the tables of this one, and their links change over to
+// this program without a packet passing unfiltered; then their pins go.
 //
 // Layout v1 held bans in stock maps, keyed by address: host4 and host6 by host, site6 by IPv6 /64, network4 and network6 by prefix. A
 // value begins with the end on CLOCK_MONOTONIC in ns, all ones for never. A ban from there has no list.
-const previous = "v1"
+//
+// Layout v2 had the tables of this one but for that of listed hosts, so there were four in a generation; and nothing but ports told where
+// media ports are closed.
+var previous = [...]string{"v2", "v1"}
 
-func (f *Filter) previousDir() string { return filepath.Join(filepath.Dir(f.dir), previous) }
+func (f *Filter) previousDirs() (dirs [len(previous)]string) {
+	for i, v := range previous {
+		dirs[i] = filepath.Join(filepath.Dir(f.dir), v)
+	}
+	return dirs
+}
 
-// previousBans reads the bans of the previous layout, and makes sure that no process of that version has them open.
+// previousBans reads the bans of the previous layouts, and makes sure that no process of such a version has them open.
 func (f *Filter) previousBans() ([]Ban, error) {
-	dir := f.previousDir()
+	dirs := f.previousDirs()
+	var all []Ban
+	for i, read := range [len(previous)]func(string) ([]Ban, error){bansV2, bansV1} {
+		bans, err := readPrevious(dirs[i], read)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, bans...)
+	}
+	return all, nil
+}
+
+func readPrevious(dir string, read func(string) ([]Ban, error)) ([]Ban, error) {
 	lock, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -38,6 +59,39 @@ func (f *Filter) previousBans() ([]Ban, error) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("pin directory %s: %w; stop the older version first", dir, ErrInUse)
 	}
+	return read(dir)
+}
+
+// tablesV2 is how many tables a generation of layout v2 had: hosts of IPv4 and IPv6 came first, as they do now.
+const tablesV2 = 4
+
+// bansV2 reads the bans of IPv4 hosts and IPv6 /64s.
+func bansV2(dir string) ([]Ban, error) {
+	config, err := ebpf.LoadPinnedMap(filepath.Join(dir, "config"), nil)
+	if errors.Is(err, fs.ErrNotExist) { // it was never loaded to the end
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bans of the previous layout: %w", err)
+	}
+	defer config.Close()
+	tables, err := ebpf.LoadPinnedMap(filepath.Join(dir, "tables"), nil)
+	if err != nil {
+		return nil, fmt.Errorf("bans of the previous layout: %w", err)
+	}
+	defer tables.Close()
+	settings, err := config.LookupBytes(uint32(0))
+	if err != nil {
+		return nil, fmt.Errorf("settings of the previous layout: %w", err)
+	}
+	if len(settings) < 4 {
+		return nil, fmt.Errorf("settings of the previous layout have %d bytes: %w", len(settings), ErrLayout)
+	}
+	return bansIn(tables, binary.NativeEndian.Uint32(settings)&1*tablesV2, table.Hosts4, table.Hosts6)
+}
+
+// bansV1 reads all bans.
+func bansV1(dir string) ([]Ban, error) {
 	var all []Ban
 	add := func(a []byte, bits int, until uint64) {
 		if addr, ok := netip.AddrFromSlice(a); ok {
@@ -79,10 +133,15 @@ func eachPrevious[K any](dir, name string, do func(K, uint64)) error {
 	return nil
 }
 
-// dropPrevious ends what is left of the previous layout.
+// dropPrevious ends what is left of the previous layouts.
 func (f *Filter) dropPrevious() error {
-	if _, err := os.Stat(f.previousDir()); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	var errs []error
+	for _, dir := range f.previousDirs() {
+		if _, err := os.Stat(dir); err == nil {
+			errs = append(errs, removePins(dir))
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("pins of the previous layout: %w", err))
+		}
 	}
-	return removePins(f.previousDir())
+	return errors.Join(errs...)
 }

@@ -120,6 +120,7 @@ func TestRootModel(t *testing.T) {
 	}
 	m := &model{}
 	m.setPorts(f)
+	must(t, f.Sources().SetList(listTwo+7, manyHosts())) // so that hosts of other lists stand as those of long lists do
 	var o ebpf.RunOptions
 	met := map[fate]int{}
 	for i := range frames {
@@ -143,6 +144,15 @@ func TestRootModel(t *testing.T) {
 	if len(met) < 25 && !testing.Short() {
 		t.Errorf("only %d fates were met: %v", len(met), met)
 	}
+}
+
+// manyHosts are enough for a table of listed hosts, none of them in the world of the model.
+func manyHosts() []netip.Prefix {
+	var all []netip.Prefix
+	for i := range 70_000 {
+		all = append(all, netip.PrefixFrom(netip.AddrFrom4([4]byte{13, byte(100 + i>>16), byte(i >> 8), byte(i)}), 32))
+	}
+	return all
 }
 
 func (m *model) setPorts(f *Filter) {
@@ -180,6 +190,12 @@ func (m *model) change(t *testing.T, r *rand.Rand, f *Filter) {
 	case n == 3:
 		m.fragments = Fragments(r.IntN(3))
 		must(t, f.Set(Settings{Fragments: m.fragments}))
+	case n < 8:
+		m.own = []netip.Addr{randomAddr(r), randomAddr(r), randomAddr(r), randomAddr(r)}[:r.IntN(5)]
+		must(t, f.SetOwn(m.own))
+		for i, a := range m.own {
+			m.own[i] = a.Unmap() // a mapped address is the IPv4 one
+		}
 	case n < 40:
 		port := uint16(mediaFirst + r.IntN(2))
 		m.media[port] = r.IntN(2) == 0
@@ -215,6 +231,11 @@ func TestRootNeverMissed(t *testing.T) {
 	}
 	frames = append(frames, frame{src: "2001:db8::1"}.bytes()) // on a list that moves between tables
 	must(t, s.SetList(listTwo, prefixes("2001:db8::/80")))
+	listed := manyHosts()
+	for _, p := range listed[:30] {
+		frames = append(frames, frame{src: p.Addr().String()}.bytes())
+	}
+	must(t, s.SetList(listTwo+7, listed))
 	var stop atomic.Bool
 	var runner sync.WaitGroup
 	rounds := 0
@@ -230,6 +251,19 @@ func TestRootNeverMissed(t *testing.T) {
 			}
 		}
 	})
+	moves := 60
+	if testing.Short() {
+		moves = 5
+	}
+	for range moves { // bans of listed hosts, which then stand elsewhere, and again not
+		for _, p := range listed[:30] {
+			must(t, s.Ban(p, listOne, table.Forever))
+		}
+		for _, p := range listed[:30] {
+			must(t, s.Unban(p))
+		}
+		must(t, s.Rebuild())
+	}
 	push(t, s)
 	churn(t, s)
 	stop.Store(true)

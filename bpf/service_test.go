@@ -3,6 +3,7 @@ package bpf
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,28 @@ func TestRootPinholes(t *testing.T) {
 	expectFates(t, f, []fateCase{{"closed again", frame{src: "192.0.2.7", payload: media}, closed4}})
 	must(t, f.Sources().SetAllow(prefixes("192.0.2.7/32")))
 	expectFates(t, f, []fateCase{{"never banned", frame{src: "192.0.2.7", payload: media}, fate{FamilyIPv4, ReasonNone, ActionAllow, 0}}})
+	must(t, f.Sources().SetAllow(nil))
+	must(t, f.SetOwn([]netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8:ffff::1")}))
+	others := []fateCase{
+		{"at another address", frame{src: "192.0.2.7", dst: "198.51.100.2", payload: media}, pass(FamilyIPv4)},
+		{"at another address, v6", frame{src: "2001:db8::7", dst: "2001:db8:ffff::2", payload: media}, pass(FamilyIPv6)},
+		{"at another address, v6 extensions", frame{src: "2001:db8::7", dst: "2001:db8:ffff::2", next: 60, ext: chain(6), payload: media}, pass(FamilyIPv6)},
+	}
+	expectFates(t, f, append(others, []fateCase{
+		{"at ours", frame{src: "192.0.2.7", payload: media}, closed4},
+		{"at ours, v6", frame{src: "2001:db8::7", payload: media}, closed6},
+		{"at ours, v6 extensions", frame{src: "2001:db8::7", next: 60, ext: chain(6), payload: media}, closed6},
+	}...))
+	must(t, f.SetOwn([]netip.Addr{netip.MustParseAddr("198.51.100.2")}))
+	expectFates(t, f, []fateCase{
+		{"ours no longer", frame{src: "192.0.2.7", payload: media}, pass(FamilyIPv4)},
+		{"ours now", frame{src: "192.0.2.7", dst: "198.51.100.2", payload: media}, closed4},
+	})
+	if err := f.SetOwn(make([]netip.Addr, MaxOwn+1)); err == nil {
+		t.Error("more addresses than there is room for")
+	}
+	must(t, f.SetOwn(nil))
+	expectFates(t, f, []fateCase{{"at all", frame{src: "192.0.2.7", dst: "198.51.100.9", payload: media}, closed4}})
 	f.SetPorts(Ports{})
 	expectFates(t, f, []fateCase{{"not guarded", frame{src: "2001:db8::7", payload: media}, pass(FamilyIPv6)}})
 }

@@ -92,7 +92,7 @@ func TestMapsHeader(t *testing.T) {
 	spec, err := loadEdge()
 	must(t, err)
 	for name, want := range map[string]uint32{edgeMapDir4: table.Dir4Lines, edgeMapDir6: table.Dir6Lines, edgeMapDir6w: table.Dir6wLines,
-		edgeMapTables: 2 * table.Tables, edgeMapDeep6: 2 * table.MaxDeep, edgeMapPorts: 65536} {
+		edgeMapTables: 2 * table.Tables, edgeMapDeep6: 2 * table.MaxDeep, edgeMapPorts: 65536, edgeMapOwn: MaxOwn} {
 		if got := spec.Maps[name].MaxEntries; got != want {
 			t.Errorf("%s holds %d, want %d", name, got, want)
 		}
@@ -107,7 +107,7 @@ func TestMapsHeader(t *testing.T) {
 	src, err := os.ReadFile("xdp/maps.h")
 	must(t, err)
 	for name, want := range map[string]int{"LIST_ALLOW": int(table.Allow), "LIST_KNOWN": int(table.Known), "LIST_LIMITED": int(table.Limited),
-		"TABLE_HOSTS4": table.Hosts4, "TABLE_HOSTS6": table.Hosts6, "TABLE_NETS4": table.Nets4, "TABLE_RULES4": table.Rules4,
+		"TABLE_HOSTS4": table.Hosts4, "TABLE_HOSTS6": table.Hosts6, "TABLE_NETS4": table.Nets4, "TABLE_RULES4": table.Rules4, "TABLE_LISTED4": table.Listed4,
 		"PORT_SIP_UDP": portSIPUDP, "PORT_SIP_TCP": portSIPTCP, "PORT_MEDIA": portMedia, "PORT_OPEN": portOpen, "EVENT_HEAD": eventHead,
 		"EVENT_FULL": eventFull, "FRAGMENTS_RATE": int(FragmentsRate), "FRAGMENTS_DROP": int(FragmentsDrop), "FRAGMENTS_PASS": int(FragmentsPass)} {
 		if !regexp.MustCompile(`(?m)^#define ` + name + ` +` + strconv.Itoa(want) + `\b`).Match(src) {

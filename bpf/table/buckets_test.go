@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -99,10 +100,10 @@ func TestHostSlot(t *testing.T) {
 
 // FuzzBans reads tables that anybody may have written.
 func FuzzBans(f *testing.F) {
-	f.Add([]byte{}, []byte{1})
-	f.Add(make([]byte, 300), make([]byte, 129))
-	f.Fuzz(func(t *testing.T, four, six []byte) {
-		Bans(linesOf(four), linesOf(six), func(p netip.Prefix, l List, _ Tick) {
+	f.Add([]byte{}, []byte{1}, []byte{})
+	f.Add(make([]byte, 300), make([]byte, 129), bytes.Repeat([]byte{0, 1, 255}, 99))
+	f.Fuzz(func(t *testing.T, four, six, list []byte) {
+		Bans([Tables][]Line{Hosts4: linesOf(four), Hosts6: linesOf(six), Listed4: linesOf(list)}, func(p netip.Prefix, l List, _ Tick) {
 			if !p.IsValid() || l < FirstBan || l >= Lists {
 				t.Error(p, l)
 			}

@@ -21,8 +21,8 @@ type builder struct {
 // all are the claims that come one by one.
 func (s *Set) all() []*claims { return []*claims{s.allow, s.bans, s.limited, s.known} }
 
-// sizes are how many entries the tables of hosts will have at most.
-func (s *Set) sizes() (n4, n6 int) {
+// sizes are how many entries the tables of hosts will have at most, and how many of IPv4 are from lists.
+func (s *Set) sizes() (n4, inLists, n6 int) {
 	for _, c := range s.all() {
 		for bits, n := range c.lengths[0][:33] {
 			if bits > 24 {
@@ -37,17 +37,17 @@ func (s *Set) sizes() (n4, n6 int) {
 		if l == nil {
 			continue
 		}
-		n4 += len(l.hosts)
+		inLists += len(l.hosts)
 		for _, n := range l.nets {
 			if n.bits > 24 {
-				n4 += 1 << (32 - n.bits)
+				inLists += 1 << (32 - n.bits)
 			}
 		}
 		for _, p := range l.six {
 			n6 += copies6(p.Bits())
 		}
 	}
-	return n4, n6 + len(s.inside)
+	return n4 + inLists, inLists, n6 + len(s.inside)
 }
 
 // shortest6 is the shortest IPv6 prefix that stands as entries of its /32s. Shorter ones, and those of /65 to /127, stand in a trie.
@@ -133,12 +133,12 @@ func (b *builder) hosts4(p netip.Prefix) error {
 func (b *builder) host4(a uint32, m Meta) error {
 	k := key4(a)
 	if m == 0 {
-		b.g.hosts4.remove(k)
+		b.g.remove4(k)
 		b.s.garbage++
 		return nil
 	}
 	b.dir4.mark4(a, dirHosts)
-	if !b.g.hosts4.put(k, m, false) {
+	if !b.g.put4(k, m) {
 		return errNoRoom
 	}
 	return nil
@@ -408,7 +408,7 @@ func (b *builder) fillList(c *compact, m Meta) error {
 			return nil
 		}
 		b.dir4.mark4(a, dirHosts)
-		if !b.g.hosts4.offer4(key4(a), m, b.s.better) {
+		if !b.g.offer4(key4(a), m, b.s.better) {
 			return errNoRoom
 		}
 		return nil

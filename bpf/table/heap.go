@@ -19,7 +19,7 @@ func (Heap) Next(lines [Tables]int) (tables [Tables][]Line, keep any, err error)
 }
 
 // Flip does nothing: Set holds the tables itself.
-func (Heap) Flip(_, _ Geometry, _ uint64) error { return nil }
+func (Heap) Flip(Geometries, uint64) error { return nil }
 
 // Levels does nothing.
 func (Heap) Levels(uint64) error { return nil }

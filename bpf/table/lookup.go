@@ -60,7 +60,7 @@ func (s *Set) lookup4(g *generation, a uint32, now Tick, f *Found) {
 	}
 	monitored := g.monitored
 	if here&dirHosts != 0 {
-		if m, _ := g.hosts4.get(key4(a)); f.apply(m, false, now, monitored) {
+		if f.apply(g.get4(key4(a)), false, now, monitored) {
 			return
 		}
 	}
@@ -119,7 +119,7 @@ func (g *generation) inTrie(a netip.Addr, than int) Meta {
 }
 
 // Bans tells the bans of IPv4 hosts and IPv6 /64s that stand in tables of a generation as it is found in memory.
-func Bans(hosts4, hosts6 []Line, do func(p netip.Prefix, l List, until Tick)) {
+func Bans(tables [Tables][]Line, do func(p netip.Prefix, l List, until Tick)) {
 	each := func(lines []Line, six bool, prefix func(slot) (netip.Prefix, bool)) {
 		if len(lines) < 2 {
 			return
@@ -130,10 +130,17 @@ func Bans(hosts4, hosts6 []Line, do func(p netip.Prefix, l List, until Tick)) {
 			}
 		})
 	}
-	each(hosts4, false, func(s slot) (netip.Prefix, bool) {
+	if lines := tables[Listed4]; len(lines) > 1 {
+		(&listed{lines: lines}).each(func(key uint32, l List) {
+			if l >= FirstBan {
+				do(netip.PrefixFrom(from4(uint32(key4(key).key)), 32), l, Forever)
+			}
+		})
+	}
+	each(tables[Hosts4], false, func(s slot) (netip.Prefix, bool) {
 		return netip.PrefixFrom(from4(uint32(key4(uint32(s.key)).key)), 32), true
 	})
-	each(hosts6, true, func(s slot) (netip.Prefix, bool) {
+	each(tables[Hosts6], true, func(s slot) (netip.Prefix, bool) {
 		var b [16]byte
 		for i := range 8 {
 			b[i] = byte(s.key >> (56 - 8*i))

@@ -14,6 +14,7 @@ const (
 	Hosts6
 	Nets4
 	Rules4
+	Listed4
 	Tables
 )
 
@@ -24,7 +25,7 @@ type Memory interface {
 	// Next returns zeroed memory for the tables of the next generation. keep is held as long as anybody may read there.
 	Next(lines [Tables]int) (tables [Tables][]Line, keep any, err error)
 	// Flip lets readers see what Next returned last, and tells them how entries are spread there, and which lists only count.
-	Flip(hosts4, hosts6 Geometry, monitored uint64) error
+	Flip(g Geometries, monitored uint64) error
 	// Levels says which lengths of IPv6 prefixes there are entries of: bit i stands for 32 + 4 i.
 	Levels(uint64) error
 	// Deep returns the entries that the trie begins with.
@@ -47,6 +48,7 @@ var (
 // generation is what Lookup reads.
 type generation struct {
 	hosts4, hosts6 *buckets
+	listed         *listed
 	nets           *nets4
 	monitored      uint64
 	deep           atomic.Pointer[map[netip.Prefix]Meta] // what is in the trie; never changed once it is stored
@@ -260,11 +262,14 @@ func (s *Set) Len() (hosts4, hosts6, bytes int) {
 	if g == nil {
 		return 0, 0, 0
 	}
-	return g.hosts4.used, g.hosts6.used, 64 * (len(g.hosts4.lines) + len(g.hosts6.lines))
+	return g.hosts4.used + g.listed.used, g.hosts6.used, 64 * (len(g.hosts4.lines) + len(g.listed.lines) + len(g.hosts6.lines))
 }
 
-// Geometry is how entries are spread over a table of buckets.
+// Geometry is how entries are spread over a table.
 type Geometry struct{ Buckets, Seed uint64 }
+
+// Geometries are those of the tables of hosts.
+type Geometries struct{ Hosts4, Hosts6, Listed4 Geometry }
 
 // MoveTo takes everything that is claimed to other memory and puts it into force there. It must not run beside Lookup.
 func (s *Set) MoveTo(mem Memory) error {
@@ -297,8 +302,9 @@ func (s *Set) Rebuild() error {
 const headroom = 4096
 
 func (s *Set) rebuild(spare, coarse int) (ok bool, err error) {
-	n4, n6 := s.sizes()
-	lines := [Tables]int{linesFor(n4*spare/100+headroom, false), linesFor(n6*spare/100+headroom, true), 1, 1}
+	n4, inLists, n6 := s.sizes()
+	list, left := listedLines(inLists * spare / 100)
+	lines := [Tables]int{linesFor((n4-inLists+left)*spare/100+headroom, false), linesFor(n6*spare/100+headroom, true), 1, 1, list}
 	if s.hasNets4() {
 		lines[Nets4], lines[Rules4] = nets4Lines, rules4Lines
 	}
@@ -309,6 +315,7 @@ func (s *Set) rebuild(spare, coarse int) (ok bool, err error) {
 	b := &builder{s: s, g: &generation{
 		hosts4: newBuckets(tables[Hosts4], false, rand.Uint64()|1),
 		hosts6: newBuckets(tables[Hosts6], true, rand.Uint64()|1),
+		listed: newListed(tables[Listed4], rand.Uint64()|1),
 		nets:   newNets4(tables[Nets4], tables[Rules4], coarse),
 		keep:   keep, monitored: s.monitored,
 	}, dir4: draft(Dir4Lines), dir6: draft(Dir6Lines), dir6w: draft(Dir6wLines)}
@@ -329,7 +336,7 @@ func (s *Set) rebuild(spare, coarse int) (ok bool, err error) {
 	if err := s.mem.Levels(s.levels | now); err != nil {
 		return false, err
 	}
-	if err := s.mem.Flip(b.g.hosts4.geometry(), b.g.hosts6.geometry(), s.monitored); err != nil {
+	if err := s.mem.Flip(Geometries{b.g.hosts4.geometry(), b.g.hosts6.geometry(), b.g.listed.geometry()}, s.monitored); err != nil {
 		return false, err
 	}
 	s.gen.Store(b.g)

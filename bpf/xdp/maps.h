@@ -28,12 +28,22 @@ struct line {
 #define TICK_SHIFT 30  /* an entry's time is CLOCK_MONOTONIC in units of 2^30 ns */
 #define FOREVER 0x3ffffff
 
+/* Of the million IPv4 hosts that lists hold, a line of LISTED4 has 20: the address is hashed one to one, and as the hash says the line,
+ * only what is left of it need stand there. So most of the table stays in the processor's cache. */
+#define LISTED_PLACES 20
+struct listed {
+	__u16 rest[LISTED_PLACES]; /* the lower 16 bits of what is left; 0: nobody */
+	__u8 list[LISTED_PLACES];  /* LIST_MASK: the list, for ever, or 0; above that the upper bits of what is left */
+	__u32 ask;                 /* bit i: for hosts whose hash ends in i HOSTS4 has to be asked, too */
+};
+
 /* Tables of one generation. */
 #define TABLE_HOSTS4 0 /* line 0 is user space's own; then buckets of eight u64: address | meta << 32 */
 #define TABLE_HOSTS6 1 /* line 0 is user space's own; then buckets of four pairs of u64: key, meta | tag << 32 */
 #define TABLE_NETS4 2  /* 32 u16 a line: the rule of each IPv4 /24; 0: none */
 #define TABLE_RULES4 3 /* 16 u32 a line: the meta words of the rules */
-#define TABLES 4
+#define TABLE_LISTED4 4 /* line 0 is user space's own; then, in each line, 20 hosts of lists (struct listed) */
+#define TABLES 5
 
 struct table {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -121,6 +131,22 @@ struct {
 	PINNED;
 } ports SEC(".maps");
 
+/* The addresses that media ports are closed at, IPv4 ones mapped (RFC 4291 §2.5.5.2): those of other machines behind this one are not
+ * ours to close. Asked only if settings.own_only says so, and only for what would be dropped. */
+#define MAX_OWN 1024
+
+struct address {
+	__be32 word[4];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_OWN);
+	__type(key, struct address);
+	__type(value, __u32);
+	PINNED;
+} own SEC(".maps");
+
 /* Rate cells (GCRA): the theoretical arrival time of the next packet, CLOCK_MONOTONIC in ns, by hash of source and class. */
 #define CELLS_BITS 18 /* 2 MiB: strangers would have to send ten million packets a second to use up each other's */
 #define CELLS (1 << CELLS_BITS)
@@ -151,8 +177,9 @@ struct rate {
 
 /* geometry is how entries are spread over a table of buckets. It stands here, beside generation, and not in the table: a look-up less. */
 struct geometry {
-	__u64 buckets;
-	__u64 seed; /* odd */
+	__u64 buckets; /* of LISTED4: 0 if there is none */
+	__u64 seed;    /* odd */
+	__u64 shift;   /* LISTED4: the binary logarithm of buckets, rounded down */
 };
 
 #define FRAGMENTS_RATE 0
@@ -170,9 +197,11 @@ struct settings {
 	__u32 fragments;         /* FRAGMENTS_…: what becomes of later fragments */
 	__u64 seed;   /* of the rate cells */
 	__u64 short6; /* 1: deep6 has prefixes shorter than /20 */
+	__u64 own_only; /* 1: media ports are closed only at the addresses in own */
 	__u64 levels; /* bit i: HOSTS6 has entries of length 32 + 4 i */
 	struct geometry hosts4[2]; /* by generation */
 	struct geometry hosts6[2];
+	struct geometry listed4[2];
 	struct rate source;      /* SIP datagrams of one stranger */
 	struct rate known;       /* … of a source with a good registration; its TCP connections, too */
 	struct rate limited;     /* … of one that is held to a strict rate; its TCP connections, too */

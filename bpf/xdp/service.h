@@ -117,24 +117,71 @@ static __always_inline int is_request(__u64 w, __u8 ninth)
 	return !space || letters(w) & space << 8;
 }
 
-/* Whether a datagram of that length begins like SIP (what follows it in the frame is padding), or like what phones send to keep a NAT open (RFC 5626 §3.5: CRLF, STUN; some send zeros). */
-static __always_inline int like_sip(const __u8 *at, const void *end, __u32 length)
+/* How a datagram begins: its first nine bytes, and whether it has them. One without may be what phones send to keep a NAT open. */
+struct start {
+	__u64 first;
+	__u32 ninth;
+	__u32 is; /* one of these */
+};
+#define START_FINE 0
+#define START_SHORT 1 /* and nothing that phones send */
+#define START_READ 2  /* to be judged by first and ninth */
+
+/* length is that of the datagram: what follows it in the frame is padding. */
+static __always_inline struct start start_of(const __u8 *at, const void *end, __u32 length)
 {
-	__u64 w;
+	struct start d = {.is = START_READ};
 
 	if ((void *)at + 9 > end || length < 9) {
-		if ((void *)at + 1 > end || !length)
-			return 1;
-		return *at == '\r' || *at == 0;
+		d.is = START_FINE;
+		if ((void *)at + 1 <= end && length && *at != '\r' && *at != 0)
+			d.is = START_SHORT;
+		return d;
 	}
-	w = *(__u64 *)at;
-	if (w == 0x20302e322f504953ull) /* "SIP/2.0 " */
+	d.first = *(__u64 *)at;
+	d.ninth = at[8];
+	return d;
+}
+
+/* Whether a datagram begins like SIP, or like what phones send to keep a NAT open (RFC 5626 §3.5: CRLF, STUN; some send zeros). */
+static __always_inline int like_sip(struct start d)
+{
+	if (d.is != START_READ)
+		return d.is == START_FINE;
+	if (d.first == 0x20302e322f504953ull) /* "SIP/2.0 " */
 		return 1;
-	if ((w & 0xffff) == 0x0a0d)
+	if ((d.first & 0xffff) == 0x0a0d)
 		return 1;
-	if (w >> 32 == 0x42a41221 && (w & 0xc0) == 0) /* RFC 8489 §5: the magic cookie */
+	if (d.first >> 32 == 0x42a41221 && (d.first & 0xc0) == 0) /* RFC 8489 §5: the magic cookie */
 		return 1;
-	return is_request(w, at[8]);
+	return is_request(d.first, d.ninth);
+}
+
+static __always_inline int check_sip(const struct settings *s, struct start d, struct packet *p)
+{
+	return (!like_sip(d) && against(s, p, REASON_NOT_SIP, 0)) || check_datagram(s, p);
+}
+
+/* check_sip for IPv6, where the verifier comes by once for each extension header. */
+__noinline __u64 sip6(__u64 site, __u64 first, __u32 ninth, __u32 is, __u32 class)
+{
+	struct start d = {.first = first, .ninth = ninth & 0xff, .is = is};
+	struct packet p = {.family = FAMILY_IPV6, .class = class};
+	__u32 zero = 0;
+	struct settings *s = bpf_map_lookup_elem(&config, &zero);
+
+	p.cpu = bpf_map_lookup_elem(&cpus, &zero);
+	if (!s || !p.cpu)
+		return 0; /* never */
+	__builtin_memcpy(p.source, &site, sizeof(site));
+	return pack(&p, check_sip(s, d, &p));
+}
+
+static __always_inline int judge_sip(const struct settings *s, struct start d, int words, struct packet *p)
+{
+	if (words == 1)
+		return check_sip(s, d, p);
+	return unpack(p, sip6(*(__u64 *)&p->source[0], d.first, d.ninth, d.is, p->class));
 }
 
 static __always_inline __u64 port_of(__be16 port)
@@ -145,20 +192,32 @@ static __always_inline __u64 port_of(__be16 port)
 	return what ? *what : 0;
 }
 
-static __always_inline int check_udp(const struct settings *s, struct udp *u, void *end, struct packet *p)
+/* Whether media ports are closed at a packet's destination, of one word or four; the verifier knows how far it may read. */
+static __always_inline int is_own(const struct settings *s, const __be32 *destination, int words)
+{
+	struct address to = {};
+
+	if (!s->own_only)
+		return 1;
+	to.word[2] = bpf_htonl(0xffff);
+#pragma unroll
+	for (int i = 0; i < words; i++)
+		to.word[4 - words + i] = destination[i];
+	return bpf_map_lookup_elem(&own, &to) != NULL;
+}
+
+static __always_inline int check_udp(const struct settings *s, const __be32 *destination, int words, struct udp *u, void *end, struct packet *p)
 {
 	__u64 what;
 
 	if ((void *)(u + 1) > end)
 		return against(s, p, REASON_BAD_PACKET, 0);
 	what = port_of(u->destination);
-	if ((what & (PORT_MEDIA | PORT_OPEN)) == PORT_MEDIA)
+	if ((what & (PORT_MEDIA | PORT_OPEN)) == PORT_MEDIA && is_own(s, destination, words))
 		return against(s, p, REASON_PORT_CLOSED, 0);
 	if (!(what & PORT_SIP_UDP))
 		return 0;
-	if (!like_sip((__u8 *)(u + 1), end, bpf_ntohs(u->length) - sizeof(*u)) && against(s, p, REASON_NOT_SIP, 0))
-		return 1;
-	return check_datagram(s, p);
+	return judge_sip(s, start_of((__u8 *)(u + 1), end, bpf_ntohs(u->length) - sizeof(*u)), words, p);
 }
 
 static __always_inline int check_tcp(const struct settings *s, struct tcp *t, void *end, struct packet *p)
@@ -171,13 +230,13 @@ static __always_inline int check_tcp(const struct settings *s, struct tcp *t, vo
 }
 
 /* A later fragment has no port, so nobody knows what it wants. */
-static __always_inline int check_fragment(const struct settings *s, struct packet *p)
+static __always_inline int check_fragment(const struct settings *s, int words, struct packet *p)
 {
 	if (s->fragments == FRAGMENTS_PASS)
 		return 0;
 	if (s->fragments == FRAGMENTS_DROP)
 		return against(s, p, REASON_FRAGMENT, 0);
-	return check_datagram(s, p);
+	return judge_sip(s, (struct start){.is = START_FINE}, words, p);
 }
 
 static __always_inline int is_extension(__u8 proto)
@@ -196,10 +255,10 @@ static __always_inline int is_extension(__u8 proto)
 	return 0;
 }
 
-static __always_inline int check_transport(const struct settings *s, void *at, __u8 proto, void *end, struct packet *p)
+static __always_inline int check_transport(const struct settings *s, const __be32 *destination, int words, void *at, __u8 proto, void *end, struct packet *p)
 {
 	if (proto == PROTO_UDP)
-		return check_udp(s, at, end, p);
+		return check_udp(s, destination, words, at, end, p);
 	if (proto == PROTO_TCP)
 		return check_tcp(s, at, end, p);
 	return 0;
@@ -208,8 +267,8 @@ static __always_inline int check_transport(const struct settings *s, void *at, _
 static __always_inline int service_ipv4(const struct settings *s, struct ipv4 *ip, void *end, struct packet *p)
 {
 	if (ip->fragment & bpf_htons(FRAGMENT_OFFSET))
-		return check_fragment(s, p);
-	return check_transport(s, (void *)ip + (ip->version_ihl & 0xf) * 4, ip->protocol, end, p);
+		return check_fragment(s, 1, p);
+	return check_transport(s, &ip->destination, 1, (void *)ip + (ip->version_ihl & 0xf) * 4, ip->protocol, end, p);
 }
 
 static __always_inline int service_ipv6(const struct settings *s, struct ipv6 *ip, void *end, struct packet *p)
@@ -224,7 +283,7 @@ static __always_inline int service_ipv6(const struct settings *s, struct ipv6 *i
 			return against(s, p, REASON_BAD_PACKET, 0);
 		if (proto == PROTO_FRAGMENT) {
 			if (e->fragment & bpf_htons(0xfff8))
-				return check_fragment(s, p);
+				return check_fragment(s, 4, p);
 			at += sizeof(*e);
 		} else {
 			at += proto == PROTO_AUTHENTICATION ? (e->length + 2) * 4 : (e->length + 1) * 8;
@@ -233,7 +292,7 @@ static __always_inline int service_ipv6(const struct settings *s, struct ipv6 *i
 	}
 	if (is_extension(proto))
 		return against(s, p, REASON_EXTENSION_CHAIN, 0);
-	return check_transport(s, at, proto, end, p);
+	return check_transport(s, ip->destination, 4, at, proto, end, p);
 }
 
 #endif

@@ -73,6 +73,42 @@ static __always_inline __u32 spread(__u32 h, __u64 n)
 	return (__u64)h * n >> 32;
 }
 
+#define LANES 0x0001000100010001ull
+#define LANE_HIGHS 0x8000800080008000ull
+
+/* The high bit of each 16-bit lane of w that is zero; lanes above the first such one may be marked, too. */
+static __always_inline __u64 zero_lanes(__u64 w)
+{
+	return (w - LANES) & ~w & LANE_HIGHS;
+}
+
+/* Where in a line a place's list stands, by the upper five bits of its mark times LIST_AT: they differ for each place. */
+#define LIST_AT 0xb771eb2996775bc1ull
+static const __u8 list_at[32] = {
+	40, 43, 47, 44, 51, 40, 49, 48, 55, 41, 40, 40, 53, 40, 46, 52,
+	59, 40, 40, 45, 40, 58, 40, 42, 40, 57, 54, 40, 40, 50, 56, 40,
+};
+
+/* Whether a host of a list stands in a line: 1, and its value. 0: it does not, and no other table has to be asked. -1: HOSTS4 has to. */
+static __always_inline int listed4(const struct line *line, __u32 hash, __u32 rest, __u32 *meta)
+{
+	__u64 want = (rest & 0xffff) * LANES, same;
+	__u8 v;
+
+	same = zero_lanes(READ_ONCE(line->word[0]) ^ want) >> 4;
+	same |= zero_lanes(READ_ONCE(line->word[1]) ^ want) >> 3;
+	same |= zero_lanes(READ_ONCE(line->word[2]) ^ want) >> 2;
+	same |= zero_lanes(READ_ONCE(line->word[3]) ^ want) >> 1;
+	same |= zero_lanes(READ_ONCE(line->word[4]) ^ want);
+	if (same) {
+		v = READ_ONCE(((__u8 *)line)[list_at[(same & -same) * LIST_AT >> 59] & 63]);
+		*meta = (v & LIST_MASK) | FOREVER << LIST_BITS;
+		if (v & LIST_MASK && v >> LIST_BITS == rest >> 16)
+			return 1;
+	}
+	return -(int)(READ_ONCE(((struct listed *)line)->ask) >> (hash & 31) & 1);
+}
+
 static __always_inline __u32 meta4(const struct line *b, __u32 addr)
 {
 	__u32 meta = 0;
@@ -88,7 +124,7 @@ static __always_inline __u32 meta4(const struct line *b, __u32 addr)
 }
 
 /* Entries stand in one of two buckets, in the first unless that is full. A bucket whose last word was never used never was full. */
-static __always_inline __u32 find4(const struct settings *s, const struct packet *p, __u32 addr)
+static __always_inline __u32 bucket4(const struct settings *s, const struct packet *p, __u32 addr)
 {
 	const struct geometry *h = &s->hosts4[p->generation & 1];
 	void *table = table_of(p, TABLE_HOSTS4);
@@ -108,6 +144,33 @@ static __always_inline __u32 find4(const struct settings *s, const struct packet
 	x = (x ^ x >> 32) * 0xbf58476d1ce4e5b9ull;
 	b = line_of(table, 1 + spread(x >> 32, h->buckets));
 	return b ? meta4(b, addr) : 0;
+}
+
+/* addr in network byte order. */
+static __always_inline __u32 find4(const struct settings *s, const struct packet *p, __u32 addr)
+{
+	const struct geometry *h = &s->listed4[p->generation & 1];
+	__u64 buckets = h->buckets, at;
+	struct line *l;
+	__u32 x, meta;
+	void *table;
+	int found;
+
+	if (buckets) {
+		table = table_of(p, TABLE_LISTED4);
+		if (!table)
+			return 0;
+		x = (addr ^ addr >> 16) * (__u32)h->seed;
+		x = (x ^ x >> 15) * 0x85ebca6b;
+		at = x * buckets;
+		l = line_of(table, 1 + (at >> 32));
+		if (!l)
+			return 0;
+		found = listed4(l, x, (__u32)at >> (h->shift & 31), &meta);
+		if (found >= 0)
+			return found ? meta : 0;
+	}
+	return bucket4(s, p, addr);
 }
 
 /* What DIR-24 says about a /24; addr in host byte order. */
@@ -291,15 +354,19 @@ static __always_inline int check_inside6(const struct settings *s, void *table, 
 	return apply(s, p, find6(table, h, fold(h, high, low), host_tag(high, low)), REASON_HOST_BANNED) || check_trie6(s, p, 1);
 }
 
-/* inside and wide are what the presence filters say. */
-static __always_inline int check_tables6(const struct settings *s, __u64 high, int inside, int wide, struct packet *p)
+/* How walk6 looks: the generation of the tables, and what the presence filters say. */
+#define WALK_GENERATION 1
+#define WALK_INSIDE 2
+#define WALK_WIDE 4
+
+static __always_inline int check_tables6(const struct settings *s, __u64 high, __u32 how, struct packet *p)
 {
 	const struct geometry *h = &s->hosts6[p->generation & 1];
 	void *table = table_of(p, TABLE_HOSTS6);
 
 	if (!table)
 		return 0;
-	if (inside) {
+	if (how & WALK_INSIDE) {
 		__u64 site = find6(table, h, high, TAG_SITE);
 
 		if (site >> 32 & TAG_INSIDE && check_inside6(s, table, h, high, p))
@@ -308,7 +375,7 @@ static __always_inline int check_tables6(const struct settings *s, __u64 high, i
 			return 1;
 	}
 	for (int bits = 60; bits >= 32; bits -= 4) {
-		if (!(s->levels >> (bits - 32) / 4 & 1) || !(bits > 48 ? inside : wide))
+		if (!(s->levels >> (bits - 32) / 4 & 1) || !(how & (bits > 48 ? WALK_INSIDE : WALK_WIDE)))
 			continue;
 		if (apply(s, p, find6(table, h, high & ~0ull << (64 - bits), bits), REASON_NETWORK_BANNED))
 			return 1;
@@ -316,10 +383,55 @@ static __always_inline int check_tables6(const struct settings *s, __u64 high, i
 	return 0;
 }
 
+/* Some of the work is done in functions for the verifier's sake, which walks such a one once and for all, and not once for each way to
+ * the call and on from there. So they take and return numbers only: these are what a packet's decision is packed into. */
+#define FOUND_DECIDED 1
+#define FOUND_WHY 8
+#define FOUND_LIST 16
+#define FOUND_CLASS 24
+#define FOUND_NOTED 32
+#define FOUND_NOTED_LIST 40
+
+static __always_inline __u64 pack(const struct packet *p, __u64 decided)
+{
+	return decided | (__u64)p->why << FOUND_WHY | (__u64)p->list << FOUND_LIST | (__u64)p->class << FOUND_CLASS |
+	       (__u64)p->noted << FOUND_NOTED | (__u64)p->noted_list << FOUND_NOTED_LIST;
+}
+
+static __always_inline int unpack(struct packet *p, __u64 found)
+{
+	p->why = found >> FOUND_WHY & 0xff;
+	p->list = found >> FOUND_LIST & 0xff;
+	p->class = found >> FOUND_CLASS & 0xff;
+	if (!p->noted) { /* the first one is what counts */
+		p->noted = found >> FOUND_NOTED & 0xff;
+		p->noted_list = found >> FOUND_NOTED_LIST & 0xff;
+	}
+	return found & FOUND_DECIDED;
+}
+
+/* Looks an IPv6 source up in all tables; its halves are in host byte order. */
+__noinline __u64 walk6(__u64 high, __u64 low, __u32 how)
+{
+	__u64 from[2] = {bpf_be64toh(high), bpf_be64toh(low)}, decided = 0;
+	__u32 zero = 0;
+	struct settings *s = bpf_map_lookup_elem(&config, &zero);
+	struct packet p = {.generation = how & WALK_GENERATION, .cpu = bpf_map_lookup_elem(&cpus, &zero)};
+
+	if (!s || !p.cpu)
+		return 0; /* never */
+	__builtin_memcpy(p.source, from, sizeof(p.source));
+	if (how & (WALK_INSIDE | WALK_WIDE))
+		decided = check_tables6(s, high, how, &p);
+	if (!decided && s->short6)
+		decided = check_trie6(s, &p, 0);
+	return pack(&p, decided);
+}
+
 /* 1: the source decides, p->why and p->class say how. */
 static __always_inline int check_ipv6(const struct settings *s, struct ipv6 *ip, struct packet *p)
 {
-	int inside, wide;
+	__u32 how = p->generation & WALK_GENERATION;
 	__u64 high;
 
 	if (martian6(ip))
@@ -327,11 +439,13 @@ static __always_inline int check_ipv6(const struct settings *s, struct ipv6 *ip,
 	high = bpf_be64toh(*(__u64 *)&p->source[0]);
 	if (!high)
 		return 0; /* ::/64 is no site: it holds the unspecified and the loopback address */
-	inside = present6(&dir6, high & ~0xffffull, DIR6_LINES);
-	wide = present6(&dir6w, high & ~0xffffffffull, DIR6W_LINES);
-	if (inside | wide && check_tables6(s, high, inside, wide, p))
-		return 1;
-	return s->short6 ? check_trie6(s, p, 0) : 0;
+	if (present6(&dir6, high & ~0xffffull, DIR6_LINES))
+		how |= WALK_INSIDE;
+	if (present6(&dir6w, high & ~0xffffffffull, DIR6W_LINES))
+		how |= WALK_WIDE;
+	if (how <= WALK_GENERATION && !s->short6)
+		return 0;
+	return unpack(p, walk6(high, bpf_be64toh(*(__u64 *)&p->source[2]), how));
 }
 
 #endif

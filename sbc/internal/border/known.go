@@ -54,7 +54,24 @@ func (b *Border) ports() guard.Ports {
 			}
 		}
 	}
+	p.Own = b.mediaAddresses()
 	slices.Sort(p.SIPUDP)
 	slices.Sort(p.SIPTCP)
 	return p
+}
+
+// mediaAddresses are where media may arrive: where its sockets are bound, else where signalling comes to.
+func (b *Border) mediaAddresses() []netip.Addr {
+	var all []netip.Addr
+	for name, m := range map[realmName]MediaAddress{core: b.cfg.Core.Media, access: b.cfg.Access.Media, peer: b.cfg.Peer.Media} {
+		if m.Bind.IsValid() && !m.Bind.IsUnspecified() {
+			all = append(all, m.Bind)
+			continue
+		}
+		for _, i := range b.realms[name].interfaces {
+			all = append(all, i.Local().Addr())
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
 }

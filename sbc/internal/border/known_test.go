@@ -171,6 +171,9 @@ func TestPorts(t *testing.T) {
 		Media: guard.PortRange{First: 20000, Last: 20999},
 	}
 	got := r.b.ports()
+	if len(got.Own) == 0 || slices.Contains(got.Own, netip.Addr{}) {
+		t.Errorf("media arrives at %v", got.Own)
+	}
 	if !slices.Equal(got.SIPUDP, want.SIPUDP) || !slices.Equal(got.SIPTCP, want.SIPTCP) || got.Media != want.Media {
 		t.Errorf("ports: %+v, want %+v", got, want)
 	}

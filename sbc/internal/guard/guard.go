@@ -53,9 +53,11 @@ type Guard struct {
 	closed       bool
 	cfg          Config
 	set          *table.Set
-	kernel       *kernel // nil: user space only
-	why          string  // what speaks against a better mode
-	unguarded    string  // why media ports are not closed
+	kernel       *kernel      // nil: user space only
+	why          string       // what speaks against a better mode
+	unguarded    string       // why media ports are not closed
+	toldOwn      []netip.Addr // at which addresses they are, as the kernel filter was told
+	ownAt        time.Time    // when that was last looked at
 	groups       map[string][]netip.Prefix
 	feeds        map[string]*feed
 	limited      map[netip.Prefix]time.Time // until when a source is held to a strict rate
@@ -191,6 +193,7 @@ func (g *Guard) sweep() {
 	g.expireLocked(now)
 	g.expireSourcesLocked(now)
 	g.adaptSamplesLocked()
+	g.refreshOwnLocked(now)
 	g.tidyLocked(now)
 }
 

@@ -38,19 +38,22 @@ func InterfacesFor(addrs ...netip.Addr) ([]string, error) {
 }
 
 func hasAddr(i net.Interface, a netip.Addr) (bool, error) {
+	all, err := addresses(i)
+	// The whole of 127.0.0.0/8 is the loopback's, whatever it lists (RFC 1122 §3.2.1.3).
+	return slices.Contains(all, a) || len(all) > 0 && a.IsLoopback() && a.Is4() && i.Flags&net.FlagLoopback != 0, err
+}
+
+// addresses are those of an interface.
+func addresses(i net.Interface) ([]netip.Addr, error) {
 	nets, err := i.Addrs()
 	if err != nil {
-		return false, fmt.Errorf("addresses of interface %s: %w", i.Name, err)
+		return nil, fmt.Errorf("addresses of interface %s: %w", i.Name, err)
 	}
+	var all []netip.Addr
 	for _, n := range nets {
-		p, err := netip.ParsePrefix(n.String())
-		if err != nil {
-			continue
-		}
-		// The whole of 127.0.0.0/8 is the loopback's, whatever it lists (RFC 1122 §3.2.1.3).
-		if plain(p.Addr()) == a || (a.IsLoopback() && a.Is4() && i.Flags&net.FlagLoopback != 0) {
-			return true, nil
+		if p, err := netip.ParsePrefix(n.String()); err == nil {
+			all = append(all, plain(p.Addr()))
 		}
 	}
-	return false, nil
+	return all, nil
 }

@@ -2,9 +2,13 @@ package guard
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"brickhouse/bpf"
 )
@@ -36,6 +40,9 @@ func (g *Guard) guardPorts(f *bpf.Filter) {
 	default:
 		p.MediaFirst, p.MediaLast = g.ports.Media.First, g.ports.Media.Last
 	}
+	if err := g.tellOwn(f); err != nil {
+		g.unguarded, p.MediaFirst, p.MediaLast = fmt.Sprintf("media ports are not closed: %v", err), 0, 0
+	}
 	f.SetPorts(p)
 	g.portsMu.Lock()
 	g.portsOf = f
@@ -43,6 +50,61 @@ func (g *Guard) guardPorts(f *bpf.Filter) {
 	if g.unguarded != "" {
 		g.log.Warn(g.unguarded)
 	}
+}
+
+// tellOwn tells the kernel filter at which addresses media ports are closed.
+func (g *Guard) tellOwn(f *bpf.Filter) error {
+	own, err := ownAddresses(g.ports.Own, g.cfg.XDP.Interfaces)
+	if err != nil {
+		return err
+	}
+	if slices.Equal(own, g.toldOwn) {
+		return nil
+	}
+	if err := f.SetOwn(own); err != nil {
+		return err
+	}
+	g.toldOwn = own
+	return nil
+}
+
+// ownEvery is how often the addresses of the interfaces are looked at again, where they count.
+const ownEvery = 10 * time.Second
+
+// refreshOwnLocked follows the addresses of interfaces, which may come later and change.
+func (g *Guard) refreshOwnLocked(now time.Time) {
+	if g.kernel == nil || !slices.ContainsFunc(g.ports.Own, netip.Addr.IsUnspecified) && len(g.ports.Own) > 0 || now.Sub(g.ownAt).Abs() < ownEvery {
+		return
+	}
+	g.ownAt = now
+	if err := g.tellOwn(g.kernel.filter); err != nil {
+		g.kernelFaultLocked(err)
+	}
+}
+
+// ownAddresses are the addresses that own stands for, sorted.
+func ownAddresses(own []netip.Addr, interfaces []string) ([]netip.Addr, error) {
+	var all []netip.Addr
+	for _, a := range own {
+		if a = plain(a); !a.IsUnspecified() {
+			all = append(all, a)
+		}
+	}
+	if len(all) < len(own) || len(own) == 0 {
+		for _, name := range interfaces {
+			i, err := net.InterfaceByName(name)
+			if err != nil {
+				continue // nothing is filtered there
+			}
+			as, err := addresses(*i)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, as...)
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all), nil
 }
 
 const (

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,6 +126,17 @@ func TestRootPinholes(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	must(t, g.Close())
+
+	ports.Media = PortRange{16384, 16387}
+	for own, heard := range map[string]bool{"10.99.0.7": true, "10.99.0.1": false, "0.0.0.0": false} {
+		ports.Own = []netip.Addr{addr(own)}
+		g = open(t, cfg, Options{Ports: ports})
+		if media = listen(t, "10.99.0.1:16386"); hears() != heard {
+			t.Errorf("media arrive at %s: heard at 10.99.0.1 is %v", own, !heard)
+		}
+		media.Close()
+		must(t, g.Detach())
+	}
 
 	cfg.Pinholes, ports.Media = false, PortRange{16384, 16387}
 	g = open(t, cfg, Options{Ports: ports})
