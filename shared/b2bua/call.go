@@ -62,7 +62,7 @@ func (e *Engine) newCall(s *transaction.Server, plan Plan) (*Call, error) {
 	}
 	c.info.ID, c.info.State, c.info.Started = c.id, StateSetup, e.cfg.Now()
 	c.log = e.cfg.Log.With("call", c.id, "trace", c.info.Trace)
-	c.box.crashed = c.onCrash
+	c.box.crew, c.box.loop, c.box.crashed = e.crew, c.box.run, c.onCrash
 	c.a = &leg{call: c, side: A, key: legKey{dlg.CallID, tag}, policy: plan.Policy, dlg: dlg, flow: s.Flow(), server: s}
 	far := dlg.Remote.Tag
 	c.a.remoteTag.Store(&far)
