@@ -26,9 +26,16 @@ func (w *Writer) run() {
 			w.last()
 			return
 		}
+		began := time.Now()
 		w.commit(w.more(batch))
+		if w.busy() { // more come than the disk takes one by one: let them share an fsync
+			time.Sleep(gather - time.Since(began))
+		}
 	}
 }
+
+// busy reports whether somebody waits already.
+func (w *Writer) busy() bool { return len(w.ops) > 0 }
 
 // more takes what has come in meanwhile.
 func (w *Writer) more(batch []*op) []*op {
@@ -87,7 +94,7 @@ func (w *Writer) commit(batch []*op) {
 			o.done <- results[i]
 		}
 	}
-	if err == nil {
+	if err == nil && (!w.busy() || time.Since(w.sunk) >= sinkEvery) {
 		err = w.sink() // what can't be sunk now is safe in the journal
 	}
 	w.note(err)
@@ -153,6 +160,7 @@ func (w *Writer) stage(buf []byte, o *op) (out []byte, back func(), err error) {
 // sink brings what ended to its day's file, then notes in the journal that it is there. That note needs no fsync: a
 // start that misses it finds the record in the file.
 func (w *Writer) sink() error {
+	w.sunk = time.Now()
 	for len(w.sinking) > 0 {
 		name := w.sinking[0].file
 		if w.day == nil || w.day.name != name {

@@ -21,10 +21,12 @@ var (
 
 // Sizes and times of the writer.
 const (
-	maxBatch    = 512              // operations that share an fsync
-	tickEvery   = 10 * time.Second // a crash's record is off by this much at most; failed writes are tried again
-	answerLimit = 5 * time.Second  // how long a caller waits for the disk
-	compactOver = 1 << 20          // bytes of journal
+	maxBatch    = 512                   // operations that share an fsync
+	tickEvery   = 10 * time.Second      // a crash's record is off by this much at most; failed writes are tried again
+	answerLimit = 5 * time.Second       // how long a caller waits for the disk
+	compactOver = 1 << 20               // bytes of journal
+	gather      = 4 * time.Millisecond  // under load: from one fsync of the journal to the next
+	sinkEvery   = 50 * time.Millisecond // under load: from one fsync of the day's file to the next
 )
 
 // Writer writes records. All methods may be called from any goroutine.
@@ -48,6 +50,7 @@ type Writer struct {
 	waiting map[string]bool // their ids
 	again   []Record        // ends that the journal did not take
 	day     *day
+	sunk    time.Time // last sink
 	tick    time.Duration
 }
 
