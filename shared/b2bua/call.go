@@ -178,6 +178,7 @@ func (c *Call) finish(e Ending) {
 	if c.plan.End != nil {
 		c.contain("Plan.End", func() { c.plan.End(e) })
 	}
+	c.plan = Plan{Policy: c.plan.Policy, Media: c.plan.Media} // descriptions still go the closed media's way
 	level := slog.LevelInfo
 	if e.Reason == verdict.Challenged {
 		level = slog.LevelDebug // the caller comes again with credentials: that is the attempt
@@ -209,6 +210,16 @@ func (c *Call) settle() {
 		}
 	}
 	c.eng.forget(c)
+	c.lighten()
+}
+
+// lighten lets go of what a call that is over needs no more. Transactions hold on to it for as long as a 2xx may come again.
+func (c *Call) lighten() {
+	c.offer, c.best, c.ring = nil, nil, nil
+	for _, l := range append(c.tried, c.a) {
+		l.server, l.resend, l.early = nil, nil, nil
+		l.target = Target{Policy: l.target.Policy, Name: l.target.Name}
+	}
 }
 
 // onCrash takes a panic in an event: it ends this call and no other.

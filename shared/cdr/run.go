@@ -13,7 +13,10 @@ func (w *Writer) run() {
 	defer w.release()
 	tick := time.NewTicker(w.tick)
 	defer tick.Stop()
+	late := time.NewTimer(sinkEvery)
+	defer late.Stop()
 	batch := make([]*op, 0, maxBatch)
+	var last time.Time
 	for {
 		batch = batch[:0]
 		select {
@@ -22,20 +25,22 @@ func (w *Writer) run() {
 		case <-tick.C:
 			w.beat()
 			continue
+		case <-late.C:
+			w.note(w.sink())
+			continue
 		case <-w.quit:
 			w.last()
 			return
 		}
-		began := time.Now()
+		// Where operations come faster than the disk takes them one by one, they share an fsync.
+		time.Sleep(gather - time.Since(last))
+		last = time.Now()
 		w.commit(w.more(batch))
-		if w.busy() { // more come than the disk takes one by one: let them share an fsync
-			time.Sleep(gather - time.Since(began))
+		if len(w.sinking) > 0 {
+			late.Reset(sinkEvery)
 		}
 	}
 }
-
-// busy reports whether somebody waits already.
-func (w *Writer) busy() bool { return len(w.ops) > 0 }
 
 // more takes what has come in meanwhile.
 func (w *Writer) more(batch []*op) []*op {
@@ -94,7 +99,7 @@ func (w *Writer) commit(batch []*op) {
 			o.done <- results[i]
 		}
 	}
-	if err == nil && (!w.busy() || time.Since(w.sunk) >= sinkEvery) {
+	if err == nil && (len(batch) < crowd || time.Since(w.sunk) >= sinkEvery) {
 		err = w.sink() // what can't be sunk now is safe in the journal
 	}
 	w.note(err)

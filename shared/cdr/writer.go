@@ -25,8 +25,9 @@ const (
 	tickEvery   = 10 * time.Second      // a crash's record is off by this much at most; failed writes are tried again
 	answerLimit = 5 * time.Second       // how long a caller waits for the disk
 	compactOver = 1 << 20               // bytes of journal
-	gather      = 4 * time.Millisecond  // under load: from one fsync of the journal to the next
-	sinkEvery   = 50 * time.Millisecond // under load: from one fsync of the day's file to the next
+	gather      = 5 * time.Millisecond  // from one fsync of the journal to the next
+	crowd       = 4                     // operations in a batch: then records need not be in their day's file at once,
+	sinkEvery   = 50 * time.Millisecond // but only so often
 )
 
 // Writer writes records. All methods may be called from any goroutine.

@@ -19,6 +19,7 @@ import (
 // Errors of a socket. Test with errors.Is.
 var (
 	ErrEmpty  = errors.New("nothing has arrived") // Receive: the Poller will tell when there is
+	ErrFull   = unix.EAGAIN                       // Send: the system has no room now
 	ErrClosed = net.ErrClosed
 )
 
@@ -26,6 +27,8 @@ var (
 type Socket struct {
 	port uint16
 	six  bool
+
+	lent bool // fd is a net.UDPConn's
 
 	mu sync.RWMutex // held for reading over each call on fd: a number that was closed may be another's by the next call
 	fd int          // -1: closed
@@ -58,6 +61,21 @@ func Open(at netip.AddrPort, prepare func(fd int)) (*Socket, error) {
 	return s, nil
 }
 
+// Borrow makes a Socket of one of package net's, to send by and to receive from without waiting. It must be closed first.
+func Borrow(c *net.UDPConn) (*Socket, error) {
+	at, ok := c.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	s := &Socket{port: uint16(at.Port), six: at.IP.To4() == nil, lent: true}
+	err = raw.Control(func(fd uintptr) { s.fd = int(fd) })
+	return s, err
+}
+
 // Port returns the port that the socket is bound to, as it was asked for.
 func (s *Socket) Port() uint16 { return s.port }
 
@@ -68,7 +86,10 @@ func (s *Socket) Close() error {
 	if s.fd < 0 {
 		return nil
 	}
-	err := unix.Close(s.fd)
+	var err error
+	if !s.lent {
+		err = unix.Close(s.fd)
+	}
 	s.fd = -1
 	return err
 }

@@ -158,7 +158,7 @@ func (i *Interface) connect(ctx context.Context, key dialKey, bind netip.Addr, c
 	}
 	s := newStream(i, conn.(*net.TCPConn), true)
 	if cfg != nil {
-		if err := s.handshake(ctx, tls.Client(s.tcp, cfg)); err != nil {
+		if err := s.handshake(ctx, tls.Client(newQuickConn(s.tcp), cfg)); err != nil {
 			_ = s.tcp.Close()
 			return nil, err
 		}

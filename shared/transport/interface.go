@@ -27,7 +27,7 @@ type Interface struct {
 	wildcard  bool
 	advertise hostPort
 
-	udp      []*net.UDPConn
+	udp      []*udpSocket
 	listener *net.TCPListener
 
 	ids      *flowIDs
