@@ -15,7 +15,7 @@ import (
 // garbage, as ours do between calls, collects many times a second. So we give it room: headroom above what lives, and never less than
 // Go's own measure. What lives may be counted in bytes per call; the room is the same for one call and for ten thousand.
 const (
-	headroom   = 96 << 20
+	headroom   = 160 << 20
 	leastGrow  = 100 // percent; Go's default
 	mostGrow   = 1600
 	governTick = 2 * time.Second

@@ -13,9 +13,9 @@ func TestGrowthGivesTheSameRoomToFewAndToMany(t *testing.T) {
 	}{
 		{0, mostGrow},
 		{1 << 20, mostGrow},
-		{12 << 20, 800},
-		{48 << 20, 200},
-		{96 << 20, 100},
+		{20 << 20, 800},
+		{80 << 20, 200},
+		{160 << 20, 100},
 		{10 << 30, leastGrow},
 	} {
 		if got := growth(c.live); got != c.want {
