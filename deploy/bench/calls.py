@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Calls through the product and through Kamailio, one after the other in the same run.
 
-usage: calls.py rate|lat|max|held|over|soak|profile [udp|tls|phones|kamailio peer ...]
+usage: calls.py rate|lat|max|held|over|profile [udp|tls|phones|kamailio peer ...]
 
 $PEER_BENCH is the folder of the peers' bench (its README tells what it needs); $BENCH_DIR is where product.sh wrote to. Each
 row is a line of JSON. CPU is that of all processes of the peer; of the product also that of the border alone."""
