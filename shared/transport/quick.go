@@ -30,7 +30,7 @@ type transfer struct {
 // newQuickConn returns c itself if the system does not let us at it.
 func newQuickConn(c *net.TCPConn) net.Conn {
 	raw, err := c.SyscallConn()
-	if err != nil {
+	if err != nil || !quick {
 		return c
 	}
 	q := &quickConn{TCPConn: c, raw: raw}
