@@ -10,10 +10,10 @@ FUZZTIME   ?= 20s
 CACHE      := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/brickhouse
 export CGO_ENABLED = 0
 
-.PHONY: help run build demo test check lint race fuzz bench generate lab tools clean
+.PHONY: help run build demo test check lint race fuzz bench bench-calls generate lab tools clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 run: build demo ## build, configure if need be, start both programs and show a call; stays up until Ctrl-C
 	@deploy/run.sh "$(RUN_DIR)" "$(ADDRESS)" "$(PORT_BASE)"
@@ -50,6 +50,9 @@ fuzz: ## every fuzz function for FUZZTIME
 bench: ## the filter's cost per packet against its goals (root, 3 minutes), then Go benchmarks with allocations
 	$(GO) test -count=1 -timeout 20m -run '^$$' -bench . -benchtime 1x ./bpf
 	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v -e /deploy/lab -e '/bpf$$')
+
+bench-calls: build ## calls through the product and through Kamailio (root; PEER_BENCH names the peers' bench)
+	@PEER_BENCH="$(PEER_BENCH)" RATES="$(or $(RATES),1000,400)" python3 -B deploy/bench/calls.py $(or $(JOB),rate) $(PEERS)
 
 generate: ## rebuild the BPF objects (needs clang-14 and llvm-14)
 	$(GO) generate ./bpf ./bpf/filterbench

@@ -66,7 +66,7 @@ func (e *Engine) newCall(s *transaction.Server, plan Plan) (*Call, error) {
 	}
 	c.info.ID, c.info.State, c.info.Started = c.id, StateSetup, e.cfg.Now()
 	c.log = e.cfg.Log.With("call", c.id, "trace", c.info.Trace)
-	c.box.crashed = c.onCrash
+	c.box.crew, c.box.loop, c.box.crashed = e.crew, c.box.run, c.onCrash
 	c.a = &leg{call: c, side: A, key: legKey{dlg.CallID, tag}, policy: plan.Policy, dlg: dlg, flow: s.Flow(), server: s}
 	far := dlg.Remote.Tag
 	c.a.remoteTag.Store(&far)
@@ -182,6 +182,7 @@ func (c *Call) finish(e Ending) {
 	if c.plan.End != nil {
 		c.contain("Plan.End", func() { c.plan.End(e) })
 	}
+	c.plan = Plan{Policy: c.plan.Policy, Media: c.plan.Media} // descriptions still go the closed media's way
 	level := slog.LevelInfo
 	if e.Reason == verdict.Challenged {
 		level = slog.LevelDebug // the caller comes again with credentials: that is the attempt
@@ -217,6 +218,16 @@ func (c *Call) settle() {
 		}
 	}
 	c.eng.forget(c)
+	c.lighten()
+}
+
+// lighten lets go of what a call that is over needs no more. Transactions hold on to it for as long as a 2xx may come again.
+func (c *Call) lighten() {
+	c.offer, c.best, c.ring = nil, nil, nil
+	for _, l := range append(c.tried, c.a) {
+		l.server, l.resend, l.forks, l.mine, l.theirs, l.byeCause = nil, nil, nil, nil, nil, nil
+		l.target = Target{Policy: l.target.Policy, Name: l.target.Name}
+	}
 }
 
 // onCrash takes a panic in an event: it ends this call and no other.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"brickhouse/shared/crew"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/transaction"
 	"brickhouse/shared/transport"
@@ -33,6 +34,9 @@ const DefaultRing = 180 * time.Second // RFC 3261 §16.6 step 11: timer C is abo
 
 // DefaultMaxCalls is how many calls an engine holds unless told otherwise.
 const DefaultMaxCalls = 50_000
+
+// idleCrew is how many goroutines wait for a call that has something to do.
+const idleCrew = 64
 
 // Config is what an engine needs.
 type Config struct {
@@ -47,7 +51,8 @@ type Config struct {
 // Engine owns all calls of a program.
 type Engine struct {
 	cfg    Config
-	secret []byte // names of outgoing dialogs are derived with it, so that they tell nothing about incoming ones
+	crew   *crew.Crew // runs the mailboxes
+	secret []byte     // names of outgoing dialogs are derived with it, so that they tell nothing about incoming ones
 
 	mu     sync.RWMutex
 	legs   map[legKey]*leg
@@ -78,7 +83,10 @@ func New(cfg Config) *Engine {
 	if cfg.Timers == (transaction.Timers{}) {
 		cfg.Timers = transaction.DefaultTimers()
 	}
-	e := &Engine{cfg: cfg, secret: make([]byte, 32), legs: map[legKey]*leg{}, calls: map[string]*Call{}, traces: map[string]int{}, idle: make(chan struct{})}
+	e := &Engine{
+		cfg: cfg, crew: crew.New(idleCrew), secret: make([]byte, 32), legs: map[legKey]*leg{}, calls: map[string]*Call{},
+		traces: map[string]int{}, idle: make(chan struct{}),
+	}
 	rand.Read(e.secret) //nolint:errcheck // crypto/rand never fails
 	return e
 }
@@ -263,6 +271,7 @@ func (e *Engine) Close(patience time.Duration) {
 		calls = append(calls, c)
 	}
 	e.mu.Unlock()
+	defer e.crew.Close()
 	if len(calls) == 0 {
 		return
 	}

@@ -107,10 +107,10 @@ func (c *Call) place(l *leg) {
 	}
 	var ctx context.Context
 	ctx, l.dialing = context.WithTimeout(context.Background(), dialTimeout)
-	go func() {
+	c.eng.crew.Go(func() {
 		f, err := l.target.dial(ctx)
 		c.post(func() { c.placeOver(l, f, err) })
-	}()
+	})
 }
 
 var (

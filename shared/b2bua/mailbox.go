@@ -3,6 +3,8 @@ package b2bua
 import (
 	"runtime/debug"
 	"sync"
+
+	"brickhouse/shared/crew"
 )
 
 // mailboxLimit is how many events may wait for one call before those that a far side can send at will are refused.
@@ -14,6 +16,8 @@ type mailbox struct {
 	mu      sync.Mutex // guards waiting, running
 	waiting []func()
 	running bool
+	crew    *crew.Crew
+	loop    func()            // run
 	crashed func(any, []byte) // told of a panic in an event; the mailbox goes on
 }
 
@@ -40,7 +44,7 @@ func (m *mailbox) addLocked(ev func()) {
 	m.waiting = append(m.waiting, ev)
 	if !m.running {
 		m.running = true
-		go m.run()
+		m.crew.Go(m.loop)
 	}
 }
 

@@ -13,7 +13,10 @@ func (w *Writer) run() {
 	defer w.release()
 	tick := time.NewTicker(w.tick)
 	defer tick.Stop()
+	late := time.NewTimer(sinkEvery)
+	defer late.Stop()
 	batch := make([]*op, 0, maxBatch)
+	var last time.Time
 	for {
 		batch = batch[:0]
 		select {
@@ -22,11 +25,20 @@ func (w *Writer) run() {
 		case <-tick.C:
 			w.beat()
 			continue
+		case <-late.C:
+			w.note(w.sink())
+			continue
 		case <-w.quit:
 			w.last()
 			return
 		}
+		// Where operations come faster than the disk takes them one by one, they share an fsync.
+		time.Sleep(gather - time.Since(last))
+		last = time.Now()
 		w.commit(w.more(batch))
+		if len(w.sinking) > 0 {
+			late.Reset(sinkEvery)
+		}
 	}
 }
 
@@ -87,7 +99,7 @@ func (w *Writer) commit(batch []*op) {
 			o.done <- results[i]
 		}
 	}
-	if err == nil {
+	if err == nil && (len(batch) < crowd || time.Since(w.sunk) >= sinkEvery) {
 		err = w.sink() // what can't be sunk now is safe in the journal
 	}
 	w.note(err)
@@ -153,6 +165,7 @@ func (w *Writer) stage(buf []byte, o *op) (out []byte, back func(), err error) {
 // sink brings what ended to its day's file, then notes in the journal that it is there. That note needs no fsync: a
 // start that misses it finds the record in the file.
 func (w *Writer) sink() error {
+	w.sunk = time.Now()
 	for len(w.sinking) > 0 {
 		name := w.sinking[0].file
 		if w.day == nil || w.day.name != name {

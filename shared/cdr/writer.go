@@ -21,10 +21,13 @@ var (
 
 // Sizes and times of the writer.
 const (
-	maxBatch    = 512              // operations that share an fsync
-	tickEvery   = 10 * time.Second // a crash's record is off by this much at most; failed writes are tried again
-	answerLimit = 5 * time.Second  // how long a caller waits for the disk
-	compactOver = 1 << 20          // bytes of journal
+	maxBatch    = 512                   // operations that share an fsync
+	tickEvery   = 10 * time.Second      // a crash's record is off by this much at most; failed writes are tried again
+	answerLimit = 5 * time.Second       // how long a caller waits for the disk
+	compactOver = 1 << 20               // bytes of journal
+	gather      = 5 * time.Millisecond  // from one fsync of the journal to the next
+	crowd       = 4                     // operations in a batch: then records need not be in their day's file at once,
+	sinkEvery   = 50 * time.Millisecond // but only so often
 )
 
 // Writer writes records. All methods may be called from any goroutine.
@@ -48,6 +51,7 @@ type Writer struct {
 	waiting map[string]bool // their ids
 	again   []Record        // ends that the journal did not take
 	day     *day
+	sunk    time.Time // last sink
 	tick    time.Duration
 }
 

@@ -48,6 +48,7 @@ func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core
 	admin.Handle("GET /version", func(*http.Request) (any, error) { return map[string]string{"version": s.Version}, nil })
 	running, stop := context.WithCancel(context.Background())
 	defer stop()
+	go govern(running)
 	r := lifecycle.New(log, lifecycle.NewNotifier(os.Getenv))
 	r.Add(
 		lifecycle.Component{

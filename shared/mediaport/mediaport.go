@@ -10,11 +10,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"syscall"
 	"time"
+
+	"brickhouse/shared/datagram"
 )
 
 // ErrExhausted says that no pair is free on an address.
@@ -57,11 +60,22 @@ type rest struct {
 	until time.Time
 }
 
-// Pair is two bound sockets. It must be closed.
+// Pair is two bound sockets as package net has them. It must be closed.
 type Pair struct {
 	RTP, RTCP *net.UDPConn
-	Port      uint16 // of RTP; RTCP has the next
-	Host      netip.Addr
+	lot
+}
+
+// Sockets is two bound sockets for who reads very many. It must be closed.
+type Sockets struct {
+	RTP, RTCP *datagram.Socket
+	lot
+}
+
+// lot is a pair of ports that was allotted.
+type lot struct {
+	Port uint16 // of RTP; RTCP has the next
+	Host netip.Addr
 
 	pool *Pool
 	once sync.Once
@@ -83,35 +97,66 @@ func New(cfg Config) (*Pool, error) {
 
 // Open binds a pair on host. The error is ErrExhausted if none is free, or what the system said.
 func (p *Pool) Open(host netip.Addr) (*Pair, error) {
+	pair := &Pair{}
+	err := p.open(host, &pair.lot, func(port uint16) (err error) {
+		pair.RTP, pair.RTCP, err = both(host, port, listen)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return pair, nil
+}
+
+// OpenSockets is Open for Sockets.
+func (p *Pool) OpenSockets(host netip.Addr) (*Sockets, error) {
+	pair := &Sockets{}
+	err := p.open(host, &pair.lot, func(port uint16) (err error) {
+		pair.RTP, pair.RTCP, err = both(host, port, bind)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return pair, nil
+}
+
+// open draws ports until bind takes one, and fills in the lot.
+func (p *Pool) open(host netip.Addr, l *lot, bind func(port uint16) error) error {
 	var last error
 	for range attempts {
 		port, ok := p.take(host)
 		if !ok {
 			if last != nil {
-				return nil, fmt.Errorf("%w: %w", ErrExhausted, last)
+				return fmt.Errorf("%w: %w", ErrExhausted, last)
 			}
-			return nil, ErrExhausted
+			return ErrExhausted
 		}
-		pair, err := bind(host, port)
+		err := bind(port)
 		if err == nil {
-			pair.pool = p
-			return pair, nil
+			l.Port, l.Host, l.pool = port, host, p
+			return nil
 		}
 		p.release(host, port)
 		if !errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("binding media port %d on %s: %w", port, host, err)
+			return fmt.Errorf("binding media port %d on %s: %w", port, host, err)
 		}
 		last = err // another program's port: it rests like one of ours and is tried again later
 	}
-	return nil, fmt.Errorf("%w: %w", ErrExhausted, last)
+	return fmt.Errorf("%w: %w", ErrExhausted, last)
 }
 
 // Close closes both sockets and lets the ports rest. A second call does nothing.
-func (p *Pair) Close() {
-	p.once.Do(func() {
-		_ = p.RTP.Close()
-		_ = p.RTCP.Close()
-		p.pool.release(p.Host, p.Port)
+func (p *Pair) Close() { p.end(p.RTP, p.RTCP) }
+
+// Close closes both sockets and lets the ports rest. A second call does nothing.
+func (s *Sockets) Close() { s.end(s.RTP, s.RTCP) }
+
+func (l *lot) end(rtp, rtcp io.Closer) {
+	l.once.Do(func() {
+		_ = rtp.Close()
+		_ = rtcp.Close()
+		l.pool.release(l.Host, l.Port)
 	})
 }
 
@@ -196,17 +241,22 @@ func evenPorts(lo, hi uint16) []uint16 {
 	return ports
 }
 
-func bind(host netip.Addr, port uint16) (*Pair, error) {
-	rtp, err := listen(netip.AddrPortFrom(host, port))
-	if err != nil {
-		return nil, err
+// both opens a port and the one above it.
+func both[T io.Closer](host netip.Addr, port uint16, open func(netip.AddrPort) (T, error)) (rtp, rtcp T, err error) {
+	if rtp, err = open(netip.AddrPortFrom(host, port)); err != nil {
+		return rtp, rtcp, err
 	}
-	rtcp, err := listen(netip.AddrPortFrom(host, port+1))
-	if err != nil {
+	if rtcp, err = open(netip.AddrPortFrom(host, port+1)); err != nil {
 		_ = rtp.Close()
-		return nil, err
 	}
-	return &Pair{RTP: rtp, RTCP: rtcp, Port: port, Host: host}, nil
+	return rtp, rtcp, err
+}
+
+func bind(at netip.AddrPort) (*datagram.Socket, error) {
+	return datagram.Open(at, func(fd int) {
+		markExpedited(fd, at.Addr().Is6())
+		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer) // less is taken, too: see listen
+	})
 }
 
 func listen(at netip.AddrPort) (*net.UDPConn, error) {
@@ -215,7 +265,7 @@ func listen(at netip.AddrPort) (*net.UDPConn, error) {
 		network = "udp6"
 	}
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { markExpedited(int(fd), network) })
+		return c.Control(func(fd uintptr) { markExpedited(int(fd), at.Addr().Is6()) })
 	}}
 	pc, err := lc.ListenPacket(context.Background(), network, at.String())
 	if err != nil {
@@ -231,8 +281,8 @@ func listen(at netip.AddrPort) (*net.UDPConn, error) {
 }
 
 // markExpedited asks for voice's place in the network's queues. A system that refuses it still carries the packets.
-func markExpedited(fd int, network string) {
-	if network == "udp4" {
+func markExpedited(fd int, six bool) {
+	if !six {
 		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, syscall.IP_TOS, expedited)
 		return
 	}

@@ -2,6 +2,7 @@ package sipmsg
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -37,6 +38,9 @@ func Header(msg sip.Message, name string) (string, bool) {
 // §7.3.1) each element is a value of its own, cut outside quotes and brackets; empty elements are left out.
 func Headers(msg sip.Message, name string) []string {
 	name = Canonical(name)
+	if !has(msg, name) {
+		return nil
+	}
 	isList := shapeOf(name) == shapeList
 	var out []string
 	for _, h := range list(msg) {
@@ -59,13 +63,30 @@ func Headers(msg sip.Message, name string) []string {
 
 // sameName compares a header's name in any form with a canonical one.
 func sameName(name, canonical string) bool {
-	return name == canonical || Canonical(name) == canonical
+	if len(name) == len(canonical) {
+		return name == canonical || strings.EqualFold(name, canonical)
+	}
+	// Only the compact form is shorter, and only blanks make it longer.
+	return (len(name) == 1 || len(name) > len(canonical)) && Canonical(name) == canonical
 }
 
 // Remove takes away every header of that name, in any case and form.
 func Remove(msg sip.Message, name string) {
 	name = Canonical(name)
+	if !has(msg, name) {
+		return
+	}
 	RemoveFunc(msg, func(canonical string) bool { return canonical == name })
+}
+
+// has reports whether there is a header of that canonical name.
+func has(msg sip.Message, canonical string) bool {
+	for _, h := range list(msg) {
+		if sameName(h.Name(), canonical) {
+			return true
+		}
+	}
+	return false
 }
 
 // RemoveFunc takes away every header for whose canonical name drop returns true.

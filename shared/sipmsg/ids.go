@@ -18,7 +18,9 @@ func NewBranch() string { return BranchCookie + random(16) }
 func NewCallID() string { return random(16) }
 
 func random(n int) string {
-	b := make([]byte, n)
-	rand.Read(b) // crypto/rand.Read never fails
-	return hex.EncodeToString(b)
+	var b [16]byte
+	rand.Read(b[:n]) // crypto/rand.Read never fails
+	var out [32]byte
+	hex.Encode(out[:], b[:n])
+	return string(out[:2*n])
 }

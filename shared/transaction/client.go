@@ -66,7 +66,7 @@ type clientTx struct {
 func newClientTx(l *Layer, f *transport.Flow, req *sip.Request, via *sip.ViaHeader, cb func(Event)) *clientTx {
 	branch, _ := sipmsg.Param(via.Params, "branch")
 	if cb == nil {
-		cb = func(Event) {}
+		cb = noEvent
 	}
 	return &clientTx{
 		layer: l, flow: f, key: clientKey{branch: branch, method: req.Method}, host: plainHost(via.Host), port: via.Port,
@@ -308,11 +308,13 @@ func (t *clientTx) deliverLocked() {
 	}
 	t.events = nil
 	t.delivering = false
-	if t.state == clientTerminated {
-		t.cb = func(Event) {}
+	if t.state == clientTerminated || t.state == clientCompleted {
+		t.cb = noEvent // nothing follows: what the user hung on it need not live as long as retransmissions may come
 	}
 	t.mu.Unlock()
 }
+
+func noEvent(Event) {}
 
 // ackFor makes the ACK of a final response other than 2xx (RFC 3261 §17.1.1.3).
 func ackFor(req *sip.Request, res *sip.Response) *sip.Request {

@@ -194,6 +194,7 @@ func (t *serverTx) finalLocked(code int, provisional bool) {
 	switch {
 	case t.invite && code < 300:
 		t.state = serverAccepted
+		t.onEnd = nil                      // from here on the ACK, or its absence, tells the user
 		t.clock.endAfter(timers.timeout()) // timer L (RFC 6026 §8.7)
 	case t.invite:
 		t.state = serverCompleted

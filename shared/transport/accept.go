@@ -144,7 +144,7 @@ func (i *Interface) welcome(s *stream) error {
 		if cfg == nil {
 			return ErrNoTLS
 		}
-		if err := s.handshake(context.Background(), tls.Server(s.tcp, cfg)); err != nil {
+		if err := s.handshake(context.Background(), tls.Server(newQuickConn(s.tcp), cfg)); err != nil {
 			return err
 		}
 	}

@@ -26,7 +26,13 @@ func Dial(ctx context.Context, cfg DialConfig, h Handler) (*Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	return i.connect(ctx, dialKey{remote: cfg.Remote}, cfg.Bind, cfg.TLS)
+	i.single = true
+	f, err := i.connect(ctx, dialKey{remote: cfg.Remote}, cfg.Bind, cfg.TLS)
+	if err != nil {
+		i.writers.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // dialKey names a connection that we opened: two trunks behind one address keep their own TLS names and certificates.
@@ -152,7 +158,7 @@ func (i *Interface) connect(ctx context.Context, key dialKey, bind netip.Addr, c
 	}
 	s := newStream(i, conn.(*net.TCPConn), true)
 	if cfg != nil {
-		if err := s.handshake(ctx, tls.Client(s.tcp, cfg)); err != nil {
+		if err := s.handshake(ctx, tls.Client(newQuickConn(s.tcp), cfg)); err != nil {
 			_ = s.tcp.Close()
 			return nil, err
 		}
@@ -161,7 +167,13 @@ func (i *Interface) connect(ctx context.Context, key dialKey, bind netip.Addr, c
 		_ = s.tcp.Close()
 		return nil, fmt.Errorf("dialling %s: %w", key.remote, err)
 	}
-	if !i.spawn(func() { s.guard(key.remote, s.read); i.forgetFlow(key, s.flow) }) {
+	ended := func() {
+		i.forgetFlow(key, s.flow)
+		if i.single {
+			i.writers.Close()
+		}
+	}
+	if !i.spawn(func() { s.guard(key.remote, s.read); ended() }) {
 		i.unregister(s.flow)
 		_ = s.tcp.Close()
 		return nil, fmt.Errorf("dialling %s: %w", key.remote, ErrClosed)

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"brickhouse/shared/crew"
 	"brickhouse/shared/verdict"
 )
 
@@ -26,12 +27,14 @@ type Interface struct {
 	wildcard  bool
 	advertise hostPort
 
-	udp      []*net.UDPConn
+	udp      []*udpSocket
 	listener *net.TCPListener
 
 	ids      *flowIDs
 	verified *verifiedTable
 	conns    *roster[*stream]
+	writers  *crew.Crew // of streams
+	single   bool       // it is one dialled connection's
 
 	mu      sync.Mutex // guards flows, dials
 	flows   map[string]*Flow
@@ -99,11 +102,15 @@ func newInterface(cfg Config, h Handler) (*Interface, error) {
 		ids:      ids,
 		verified: newVerifiedTable(cfg.Limits.MaxVerified, cfg.Limits.VerifiedLife),
 		conns:    newRoster[*stream](cfg.Limits),
+		writers:  crew.New(idleWriters),
 		flows:    make(map[string]*Flow),
 		dials:    make(map[dialKey]*dialing),
 		stop:     make(chan struct{}),
 	}, nil
 }
+
+// idleWriters is how many goroutines of an interface wait for a stream that has something to write.
+const idleWriters = 16
 
 // withDefaults fills the zero fields.
 func (l Limits) withDefaults() Limits {
@@ -195,6 +202,7 @@ func (i *Interface) Close() {
 		return
 	}
 	close(i.stop)
+	i.writers.Close()
 	for _, c := range i.udp {
 		_ = c.Close()
 	}

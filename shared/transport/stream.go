@@ -181,7 +181,7 @@ func (s *stream) send(b []byte) error {
 	s.queued += len(b)
 	if s.writing == nil {
 		s.writing = make(chan struct{})
-		go s.write()
+		s.iface.writers.Go(s.write)
 	}
 	s.mu.Unlock()
 	return nil

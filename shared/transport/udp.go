@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
+	"brickhouse/shared/datagram"
 	"brickhouse/shared/verdict"
 )
 
@@ -36,7 +37,13 @@ func (i *Interface) bindUDP() error {
 			return i.bindError(at, err)
 		}
 		c := pc.(*net.UDPConn)
-		i.udp = append(i.udp, c)
+		quick, err := datagram.Borrow(c)
+		if err != nil {
+			_ = c.Close()
+			i.closeUDP()
+			return i.bindError(at, err)
+		}
+		i.udp = append(i.udp, &udpSocket{UDPConn: c, quick: quick})
 		if n == 0 {
 			at = unmapped(c.LocalAddr().(*net.UDPAddr).AddrPort())
 			i.local = at
@@ -80,6 +87,18 @@ func setReusePort(_, _ string, c syscall.RawConn) error {
 	return errors.Join(err, failed)
 }
 
+// udpSocket is a socket with the way round package net's waiting.
+type udpSocket struct {
+	*net.UDPConn
+	quick *datagram.Socket
+}
+
+// Close closes the socket.
+func (u *udpSocket) Close() error {
+	_ = u.quick.Close()
+	return u.UDPConn.Close()
+}
+
 func (i *Interface) closeUDP() {
 	for _, c := range i.udp {
 		_ = c.Close()
@@ -93,12 +112,40 @@ func (i *Interface) udpFlow(local netip.Addr, remote netip.AddrPort) *Flow {
 }
 
 // readUDP reads one socket until it is closed. No other error ends it.
-func (i *Interface) readUDP(c *net.UDPConn) {
+func (i *Interface) readUDP(c *udpSocket) {
+	if i.wildcard {
+		i.readWildcard(c)
+		return
+	}
+	wait, err := c.SyscallConn()
+	if err != nil {
+		return // closed
+	}
+	var n int
+	var remote netip.AddrPort
+	var fault error
+	buf := make([]byte, i.cfg.Limits.MaxDatagram+1)
+	receive := func(uintptr) bool {
+		n, remote, fault = c.quick.Receive(buf)
+		return !errors.Is(fault, datagram.ErrEmpty)
+	}
+	for {
+		if err := wait.Read(receive); err != nil || isClosed(fault) {
+			return
+		}
+		if fault != nil {
+			i.dropped(remote, verdict.TransportFailure, nil)
+			i.pause(time.Millisecond)
+			continue
+		}
+		i.datagram(i.local.Addr(), remote, buf[:n], false)
+	}
+}
+
+// readWildcard reads a socket that is bound to all addresses: each datagram comes with the one that it was sent to.
+func (i *Interface) readWildcard(c *udpSocket) {
 	buf := make([]byte, i.cfg.Limits.MaxDatagram+1)
 	oob := make([]byte, 128)
-	if !i.wildcard {
-		oob = nil
-	}
 	for {
 		n, oobn, flags, remote, err := c.ReadMsgUDPAddrPort(buf, oob)
 		if err != nil {
@@ -110,10 +157,8 @@ func (i *Interface) readUDP(c *net.UDPConn) {
 			continue
 		}
 		local := i.local.Addr()
-		if i.wildcard {
-			if to, ok := arrivalAddr(oob[:oobn]); ok {
-				local = to
-			}
+		if to, ok := arrivalAddr(oob[:oobn]); ok {
+			local = to
 		}
 		i.datagram(local, unmapped(remote), buf[:n], flags&unix.MSG_TRUNC != 0)
 	}
@@ -168,7 +213,13 @@ func (i *Interface) sendUDP(local netip.Addr, remote netip.AddrPort, b []byte) e
 	if i.wildcard && local.IsValid() && !local.IsUnspecified() {
 		oob = sourceControl(local)
 	}
-	_, _, err := i.udp[0].WriteMsgUDPAddrPort(b, oob, remote)
+	err := error(datagram.ErrFull)
+	if oob == nil {
+		err = i.udp[0].quick.Send(b, remote)
+	}
+	if errors.Is(err, datagram.ErrFull) { // the rare case waits
+		_, _, err = i.udp[0].WriteMsgUDPAddrPort(b, oob, remote)
+	}
 	if err != nil {
 		if isClosed(err) {
 			err = ErrClosed

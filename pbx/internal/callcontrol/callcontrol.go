@@ -278,9 +278,9 @@ func (a *attempt) private(trunk string) []sip.Header {
 func (a *attempt) put(state store.CallState) {
 	a.row.State = state
 	row := a.row
-	if _, err := a.c.cfg.Store.PutCall(context.Background(), &row); err != nil {
+	a.c.cfg.Store.PutCallSoon(&row, func(err error) {
 		a.c.cfg.Log.Error("writing a call's state", "call", a.id, "error", err)
-	}
+	})
 }
 
 func (a *attempt) answered(b2bua.Target) {
@@ -298,9 +298,9 @@ func (a *attempt) end(e b2bua.Ending) {
 	if err := a.c.cfg.CDR.End(a.rec); err != nil {
 		a.c.cfg.Log.Error("writing a call's record", "call", a.id, "error", err)
 	}
-	if _, err := a.c.cfg.Store.DeleteCall(context.Background(), a.id); err != nil {
+	a.c.cfg.Store.DeleteCallSoon(a.id, func(err error) {
 		a.c.cfg.Log.Error("deleting a call's state", "call", a.id, "error", err)
-	}
+	})
 }
 
 func disposition(e b2bua.Ending) cdr.Disposition {

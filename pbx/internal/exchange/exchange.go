@@ -170,7 +170,9 @@ func (x *Exchange) warm(ctx context.Context) {
 
 // OpenStore opens the exchange's state in its directory. The caller closes it.
 func OpenStore(ctx context.Context, dir string, log *slog.Logger) (*store.Store, error) {
-	changes, err := natslog.Open(natslog.Config{Dir: filepath.Join(dir, "log"), Node: node, Tables: store.Tables(), Log: log})
+	changes, err := natslog.Open(natslog.Config{
+		Dir: filepath.Join(dir, "log"), Node: node, Tables: store.Tables(), Linger: store.Linger(), Log: log,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the state in %s: %w", dir, err)
 	}

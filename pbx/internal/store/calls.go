@@ -28,6 +28,20 @@ func (s *Store) PutCall(ctx context.Context, c *Call) (durable <-chan struct{}, 
 	return s.do(ctx, func(t *txn) error { return put(t, c) })
 }
 
+// PutCallSoon is PutCall for who need not see it at once. Puts and deletes of one caller happen in the order of its calls; failed,
+// which must not block, is told of an error. c belongs to the store afterwards.
+func (s *Store) PutCallSoon(c *Call, failed func(error)) {
+	s.later(func(t *txn) error { return put(t, c) }, failed)
+}
+
+// DeleteCallSoon is DeleteCall in the manner of PutCallSoon.
+func (s *Store) DeleteCallSoon(id string, failed func(error)) {
+	s.later(func(t *txn) error {
+		_, err := del[Call](t, id)
+		return err
+	}, failed)
+}
+
 // DeleteCall takes a call out. One that is gone already is no error.
 func (s *Store) DeleteCall(ctx context.Context, id string) (durable <-chan struct{}, err error) {
 	return s.do(ctx, func(t *txn) error {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"time"
 
 	"github.com/hashicorp/go-memdb"
 )
@@ -77,3 +78,7 @@ func terminated(s string) []byte {
 
 // Tables are those that the change log must hold.
 func Tables() []string { return []string{tableExtensions, tableBindings, tableCalls} }
+
+// Linger is how long a row must last before the change log need write it. Calls that a crash cuts are told of by their records
+// (shared/cdr); their rows are for commands and for other nodes.
+func Linger() map[string]time.Duration { return map[string]time.Duration{tableCalls: 5 * time.Second} }

@@ -16,8 +16,9 @@ const maxBatch = 1000
 // op is one change on its way to the writer goroutine. run sees all that was committed or batched before it; it must
 // look first and write last, since a failed write fails its whole batch.
 type op struct {
-	run  func(*txn) error
-	done chan struct{} // closed by the writer; err, durable and changed are valid then
+	run    func(*txn) error
+	done   chan struct{} // closed by the writer; err, durable and changed are valid then. Nil: nobody waits
+	failed func(error)   // where nobody waits
 
 	err     error
 	durable chan struct{} // closes when all changes of this operation are on disk
@@ -70,6 +71,16 @@ func (s *Store) do(ctx context.Context, run func(*txn) error) (durable <-chan st
 	}
 }
 
+// later hands an operation over and does not wait for it. failed, which must not block, is told if it can't be done.
+func (s *Store) later(run func(*txn) error, failed func(error)) {
+	o := &op{run: run, failed: failed}
+	select {
+	case s.ops <- o:
+	case <-s.ended.Done():
+		failed(ErrClosed)
+	}
+}
+
 // write is the writer goroutine.
 func (s *Store) write() {
 	defer close(s.written)
@@ -104,17 +115,26 @@ func (s *Store) commit(batch []*op) {
 	}
 	tx.Commit()
 	for _, o := range batch {
+		if o.done == nil {
+			if o.err != nil {
+				o.failed(o.err)
+			}
+			s.append(tx.changes[o.from:o.to], nil)
+			continue
+		}
 		o.durable = make(chan struct{})
 		s.append(tx.changes[o.from:o.to], o.durable)
 		close(o.done)
 	}
 }
 
-// append hands changes to the log and closes durable when all of them are on disk. When one never will be, it is logged
-// and durable stays open.
+// append hands changes to the log and closes durable, if there is one, when all of them are on disk. When one never will be, it is
+// logged and durable stays open.
 func (s *Store) append(changes []state.Change, durable chan struct{}) {
-	if len(changes) == 0 {
+	if len(changes) == 0 && durable != nil {
 		close(durable)
+	}
+	if len(changes) == 0 {
 		return
 	}
 	var left atomic.Int64
@@ -125,7 +145,7 @@ func (s *Store) append(changes []state.Change, durable chan struct{}) {
 				s.opts.Log.Error("state change is lost", "key", c.Key.String(), "error", err)
 				return
 			}
-			if left.Add(-1) == 0 {
+			if left.Add(-1) == 0 && durable != nil {
 				close(durable)
 			}
 		})

@@ -46,7 +46,8 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict
 		realm = corelink.RealmPeer
 		trunk, _ = b.trunks.Load().sources.Trunk(s.Flow().Remote().Addr())
 	}
-	if b.core.current() == nil {
+	exchange := b.core.current()
+	if exchange == nil {
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.ExchangeUnreachable)
 	}
 	trace := b.engine.TraceOf(req) // it may be a call of ours that comes back
@@ -58,7 +59,7 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict
 	plan.Policy = b.policies[from]
 	plan.Info.From, plan.Info.To = string(from)+trunk, string(core)
 	plan.Groups = [][]b2bua.Target{{{
-		Name: "exchange", Dial: b.core.get, Policy: b.policies[core],
+		Name: "exchange", Flow: exchange, Policy: b.policies[core],
 		URI: topology.Address(number, b.cfg.Domain), From: caller, To: topology.Callee(number, b.cfg.Domain),
 		Headers: b.privateHeaders(realm, trunk, s.Flow(), trace),
 	}}}
@@ -69,7 +70,7 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict
 		plan.Media = withheld{}
 		return b.begin(s, plan)
 	}
-	return b.start(s, plan, b.endpoint(from, flow), b.endpoint(core, b.core.current()))
+	return b.start(s, plan, b.endpoint(from, flow), b.endpoint(core, exchange))
 }
 
 // inviteOut calls a phone or a trunk on behalf of the exchange.

@@ -29,11 +29,12 @@ import (
 
 // Config says where the log lives and what it holds.
 type Config struct {
-	Dir    string           // made when it does not exist, mode 0700
-	Node   state.NodeID     // holds leases under this name
-	Tables []string         // all tables; a change of any other is refused
-	Now    func() time.Time // wall clock, for leases only; nil: time.Now
-	Log    *slog.Logger     // nil: silent
+	Dir    string                   // made when it does not exist, mode 0700
+	Node   state.NodeID             // holds leases under this name
+	Tables []string                 // all tables; a change of any other is refused
+	Linger map[string]time.Duration // by table: a row that ends sooner is never written; zero: written at once
+	Now    func() time.Time         // wall clock, for leases only; nil: time.Now
+	Log    *slog.Logger             // nil: silent
 }
 
 // Times of the log.
@@ -103,7 +104,7 @@ func open(cfg Config) (_ *Log, err error) {
 	if err := l.connect(streams); err != nil {
 		return nil, err
 	}
-	if l.outbox, err = newOutbox(l.conn, l.js, cfg.Tables, l.revive); err != nil {
+	if l.outbox, err = newOutbox(l.conn, l.js, cfg, l.revive); err != nil {
 		return nil, err
 	}
 	return l, nil

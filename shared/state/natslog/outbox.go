@@ -33,14 +33,17 @@ const (
 //	a key:  idle ──append──► ready ──publish──► in flight ──ack──► idle, or ready when a newer change waits
 //	                           ▲                   │ 1 s, or a wrong revision
 //	                           └───────────────────┘
+//
+// A change of a table that lingers waits before it is ready (linger.go).
 type outbox struct {
 	conn   *nats.Conn
 	js     nats.JetStreamContext
 	tables map[string]bool
-	inbox  string        // acknowledgements come to inbox.<token>
-	wake   chan struct{} // something is ready, or close was called
-	slots  chan struct{} // of maxResolve
-	revive func()        // opens the streams anew
+	linger map[string]time.Duration // by table
+	inbox  string                   // acknowledgements come to inbox.<token>
+	wake   chan struct{}            // something is ready, or close was called
+	slots  chan struct{}            // of maxResolve
+	revive func()                   // opens the streams anew
 	wg     sync.WaitGroup
 
 	mu      sync.Mutex
@@ -48,6 +51,8 @@ type outbox struct {
 	last    map[state.Key]last // what we know to be durable of live keys
 	flight  map[uint64]*entry  // by token
 	ready   []*entry
+	resting []*entry // lingering, the oldest first; some may have ended
+	settled []func() // to be told by the publisher
 	token   uint64
 	count   state.Stats
 	refused time.Time // since when nothing was acknowledged though something is overdue; zero: all is well
@@ -68,6 +73,7 @@ type entry struct {
 	next   *pending // newest that waits for cur
 	token  uint64   // of the message in flight; 0: none
 	sentAt time.Time
+	until  time.Time // cur lingers until then; zero: it does not
 }
 
 type pending struct {
@@ -77,13 +83,13 @@ type pending struct {
 	n     int // changes that it stands for
 }
 
-func newOutbox(conn *nats.Conn, js nats.JetStreamContext, tables []string, revive func()) (*outbox, error) {
+func newOutbox(conn *nats.Conn, js nats.JetStreamContext, cfg Config, revive func()) (*outbox, error) {
 	o := &outbox{
-		conn: conn, js: js, revive: revive, inbox: nats.NewInbox(), tables: map[string]bool{},
+		conn: conn, js: js, linger: cfg.Linger, revive: revive, inbox: nats.NewInbox(), tables: map[string]bool{},
 		wake: make(chan struct{}, 1), slots: make(chan struct{}, maxResolve),
 		entries: map[state.Key]*entry{}, last: map[state.Key]last{}, flight: map[uint64]*entry{},
 	}
-	for _, t := range tables {
+	for _, t := range cfg.Tables {
 		o.tables[t] = true
 	}
 	if _, err := conn.Subscribe(o.inbox+".*", o.acknowledge); err != nil {
@@ -125,9 +131,14 @@ func (o *outbox) append(c state.Change, acked func(uint64, error)) {
 		o.entries[c.Key] = e
 	}
 	switch {
+	case e.cur == nil && o.linger[c.Table] > 0:
+		e.cur = p
+		o.restLocked(e)
 	case e.cur == nil:
 		e.cur = p
 		o.readyLocked(e)
+	case !e.until.IsZero():
+		o.replaceLocked(e, p)
 	case e.next == nil:
 		e.next = p
 	default:
@@ -154,6 +165,7 @@ func (o *outbox) readyLocked(e *entry) {
 		delete(o.flight, e.token)
 		e.token = 0
 	}
+	e.until = time.Time{}
 	o.ready = append(o.ready, e)
 	o.signal()
 }
@@ -176,6 +188,7 @@ func (o *outbox) publish() {
 			if o.resend() {
 				o.revive()
 			}
+			o.rouse(time.Now())
 		}
 		for {
 			msgs, tell, closed := o.take()
@@ -206,6 +219,7 @@ func (o *outbox) take() (msgs []*nats.Msg, tell []func(), closed bool) {
 	if o.ready = o.ready[n:]; len(o.ready) == 0 {
 		o.ready = nil
 	}
+	tell, o.settled = o.settled, nil
 	for _, e := range batch {
 		known, ok := o.last[e.key]
 		if ok && !known.ver.Less(e.cur.Ver) {
@@ -363,6 +377,7 @@ func (o *outbox) flush(ctx context.Context) error {
 		o.mu.Unlock()
 		return state.ErrClosed
 	}
+	o.rouseLocked(time.Time{})
 	for _, e := range o.entries {
 		p := e.cur
 		if e.next != nil {
@@ -388,6 +403,9 @@ func (o *outbox) stats() state.Stats {
 	defer o.mu.Unlock()
 	s := o.count
 	for _, e := range o.entries {
+		if !e.until.IsZero() {
+			continue // nobody expects it to be durable yet
+		}
 		for _, p := range []*pending{e.cur, e.next} {
 			if p != nil {
 				s.Waiting += p.n
@@ -411,7 +429,7 @@ func (o *outbox) close() {
 			}
 		}
 	}
-	o.entries, o.flight, o.ready = map[state.Key]*entry{}, map[uint64]*entry{}, nil
+	o.entries, o.flight, o.ready, o.resting = map[state.Key]*entry{}, map[uint64]*entry{}, nil, nil
 	o.mu.Unlock()
 	o.signal()
 	o.wg.Wait()

@@ -138,6 +138,7 @@ type Anchor struct {
 	cfg    Config
 	log    *slog.Logger
 	pool   *mediaport.Pool
+	reads  *relay.Readers
 	random io.Reader
 	stop   chan struct{} // closed by Close
 	done   sync.WaitGroup
@@ -162,8 +163,12 @@ func New(cfg Config, log *slog.Logger) (*Anchor, error) {
 	if err != nil {
 		return nil, err
 	}
+	reads, err := relay.NewReaders()
+	if err != nil {
+		return nil, err
+	}
 	a := &Anchor{
-		cfg: cfg, log: log, pool: pool, random: rand.Reader, stop: make(chan struct{}),
+		cfg: cfg, log: log, pool: pool, reads: reads, random: rand.Reader, stop: make(chan struct{}),
 		sessions: make(map[*Session]struct{}), relays: make(map[*relay.Session]struct{}), own: make(map[netip.Addr]struct{}),
 		dropped: make(map[verdict.Reason]uint64), ports: portBook{users: make(map[uint16]int)},
 	}
@@ -216,6 +221,7 @@ func (a *Anchor) Close() {
 		r.Wait()
 	}
 	a.done.Wait()
+	a.reads.Close()
 }
 
 func (a *Anchor) draining() []*relay.Session {
@@ -230,7 +236,7 @@ func (a *Anchor) draining() []*relay.Session {
 
 // bind opens the ports of a session, and lets media through to them. Lock order: the anchor's, then the ports'.
 func (a *Anchor) bind(hosts, told [2]netip.Addr) (*relay.Session, error) {
-	r, err := relay.Open(a.pool, hosts, [2]string{cname(a.random), cname(a.random)}, a.log)
+	r, err := a.reads.Open(a.pool, hosts, [2]string{cname(a.random), cname(a.random)}, a.log)
 	if err != nil {
 		return nil, err
 	}
@@ -250,17 +256,16 @@ func (a *Anchor) bind(hosts, told [2]netip.Addr) (*relay.Session, error) {
 
 // drain closes a relay and forgets it when its ports are closed.
 func (a *Anchor) drain(r *relay.Session) {
-	r.Close(a.cfg.Drain)
 	a.done.Add(1)
-	go func() {
+	r.OnReleased(func() {
 		defer a.done.Done()
-		r.Wait()
 		a.ports.close(r)
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		addDropped(a.dropped, r)
 		delete(a.relays, r)
-	}()
+	})
+	r.Close(a.cfg.Drain)
 }
 
 func (a *Anchor) forget(s *Session) {

@@ -23,7 +23,7 @@ func handFedSuite(t testing.TB, suite keying.Suite) (*reader, *keying.Sender, Ru
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(pool, [2]netip.Addr{loopback, loopback}, [2]string{"0123456789abcdef", "0123456789abcdef"}, slog.New(slog.DiscardHandler))
+	s, err := readers(t).Open(pool, [2]netip.Addr{loopback, loopback}, [2]string{"0123456789abcdef", "0123456789abcdef"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func handFedSuite(t testing.TB, suite keying.Suite) (*reader, *keying.Sender, Ru
 		{RTP: sink, RTCP: sink, Types: types(0), Receiver: rx, Sender: tx},
 		{RTP: source, RTCP: source, Types: types(0)},
 	}
-	return &reader{s: s, side: 0, conn: s.pairs[0].RTP}, phone, rule
+	return &reader{s: s, side: 0, conn: s.pairs[0].RTP, buffers: new(buffers)}, phone, rule
 }
 
 func TestForwardingAllocatesNothing(t *testing.T) {

@@ -2,11 +2,11 @@ package relay
 
 import (
 	"errors"
-	"net"
 	"net/netip"
 	"time"
 
 	"brickhouse/sbc/internal/media/keying"
+	"brickhouse/shared/datagram"
 )
 
 // sealer remembers with which key the goroutine sealed last.
@@ -187,8 +187,8 @@ func (r *reader) openRTCP(in *end, pkt []byte) ([]byte, error) {
 	return in.Previous.OpenRTCP(pkt[:n])
 }
 
-func (r *reader) send(conn *net.UDPConn, pkt []byte, to netip.AddrPort, c *flow) dropReason {
-	if _, err := conn.WriteToUDPAddrPort(pkt, to); err != nil {
+func (r *reader) send(conn *datagram.Socket, pkt []byte, to netip.AddrPort, c *flow) dropReason {
+	if conn.Send(pkt, to) != nil {
 		return dropSendFailed
 	}
 	c.add(len(pkt))

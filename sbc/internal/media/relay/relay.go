@@ -4,20 +4,20 @@
 //
 //	socket of a side ─► form ─► payload type ─► latch (plain) or open (SRTP), then latch ─► seal (SRTP) ─► socket of the other
 //
-// There is one goroutine for each socket, four for a call; each owns its buffers and the RTP half of the contexts it uses. What is not
-// forwarded is counted by reason.
+// The four sockets of a call are read by one goroutine, which is one of a few that read all calls (Readers). It owns its buffers and the
+// RTP half of the contexts that its calls use. What is not forwarded is counted by reason.
 package relay
 
 import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"brickhouse/shared/datagram"
 	"brickhouse/shared/mediaport"
 	"brickhouse/shared/verdict"
 )
@@ -27,7 +27,9 @@ const maxPacket = 2000
 
 // Session relays one call. It is made by Open, relays once it has a Rule, and ends with Close.
 type Session struct {
-	pairs  [2]*mediaport.Pair
+	pairs  [2]*mediaport.Sockets
+	watch  [4]watched
+	loop   *loop
 	rule   atomic.Pointer[rule] // nil: nothing is relayed
 	closed atomic.Bool
 	counts [2]counters // by the side that the packets came from
@@ -36,17 +38,24 @@ type Session struct {
 
 	stranger atomic.Pointer[func(side int, src netip.AddrPort)] // nil: nobody wants to know
 
-	mu      sync.Mutex // serialises Set and Close
-	running sync.WaitGroup
-	once    sync.Once // release
+	mu       sync.Mutex // serialises Set, Close and OnReleased
+	running  sync.WaitGroup
+	once     sync.Once // release
+	released func()    // called when the ports were given back; may be nil
 }
 
-// Open binds a pair of ports on each side's host and starts to read them. Until Set, everything is dropped. The error is
+// watched is a socket under the key that the poller knows it by.
+type watched struct {
+	socket *datagram.Socket
+	key    uint64
+}
+
+// Open binds a pair of ports on each side's host and has them read. Until Set, everything is dropped. The error is
 // mediaport.ErrExhausted or the system's.
-func Open(pool *mediaport.Pool, hosts [2]netip.Addr, cnames [2]string, log *slog.Logger) (*Session, error) {
-	s := &Session{log: log}
+func (r *Readers) Open(pool *mediaport.Pool, hosts [2]netip.Addr, cnames [2]string, log *slog.Logger) (*Session, error) {
+	s := &Session{log: log, loop: r.next()}
 	for i, host := range hosts {
-		pair, err := pool.Open(host)
+		pair, err := pool.OpenSockets(host)
 		if err != nil {
 			if i == 1 {
 				s.pairs[0].Close()
@@ -57,11 +66,23 @@ func Open(pool *mediaport.Pool, hosts [2]netip.Addr, cnames [2]string, log *slog
 		s.cname[i] = []byte(cnames[i])
 	}
 	s.running.Add(1) // until release
-	for i := range s.pairs {
-		s.start(i, s.pairs[i].RTP, false)
-		s.start(i, s.pairs[i].RTCP, true)
+	for i, pair := range s.pairs {
+		for j, socket := range []*datagram.Socket{pair.RTP, pair.RTCP} {
+			if err := s.read(2*i+j, socket); err != nil {
+				s.Close(0)
+				return nil, fmt.Errorf("reading media ports on %s: %w", pair.Host, err)
+			}
+		}
 	}
 	return s, nil
+}
+
+// read has the session's loop read socket n of four: RTP and RTCP of side 0, then of side 1.
+func (s *Session) read(n int, socket *datagram.Socket) error {
+	r := &reader{s: s, side: n / 2, rtcp: n%2 == 1, conn: socket, buffers: &s.loop.buffers}
+	key, err := s.loop.poller.Add(socket, r.ready)
+	s.watch[n] = watched{socket, key}
+	return err
 }
 
 // Port returns the RTP port of a side; RTCP has the next one.
@@ -95,60 +116,66 @@ func (s *Session) release() {
 	s.once.Do(func() {
 		s.pairs[0].Close()
 		s.pairs[1].Close()
+		for _, w := range s.watch {
+			if w.socket != nil {
+				s.loop.poller.Remove(w.socket, w.key)
+			}
+		}
+		if s.released != nil {
+			s.released()
+		}
 		s.running.Done()
 	})
 }
 
-// Wait returns when a closed session has given its ports back and all its goroutines have ended.
+// OnReleased sets what is called once when a closed session has given its ports back. It must be set before Close.
+func (s *Session) OnReleased(fn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.released = fn
+}
+
+// Wait returns when a closed session has given its ports back.
 func (s *Session) Wait() { s.running.Wait() }
 
-// reader is what the goroutine of one socket owns.
+// reader is how the goroutine of a loop reads one socket.
 type reader struct {
+	*buffers
 	s      *Session
 	side   int
 	rtcp   bool // reads the RTCP socket
-	conn   *net.UDPConn
+	conn   *datagram.Socket
 	sealer sealer
-	buf    [maxPacket + room]byte
-	spare  [maxPacket + room]byte
 	told   time.Time // of a stranger, last
+}
+
+// buffers are a loop's: what it reads is forwarded before it reads on.
+type buffers struct {
+	buf, spare [maxPacket + room]byte
 }
 
 // room is left behind each packet for what SRTP adds, and one byte to see that a datagram was too long.
 const room = 32
 
-func (s *Session) start(side int, conn *net.UDPConn, rtcp bool) {
-	s.running.Add(1)
-	go func() {
-		defer s.running.Done()
-		r := &reader{s: s, side: side, rtcp: rtcp, conn: conn}
-		for r.loop() {
-		}
-	}()
-}
-
-// loop reads until the socket is closed. It reports true if it must be entered again: a panic costs one packet.
-func (r *reader) loop() (again bool) {
+// ready takes one packet from the socket; while there are more it is called again. A panic costs one packet.
+func (r *reader) ready() {
 	defer func() {
 		if p := recover(); p != nil {
 			r.s.counts[r.side].drop(dropInternal)
 			r.s.log.Error("relaying a packet panicked", "panic", p, "reason", verdict.Internal)
-			again = true
 		}
 	}()
-	for {
-		n, src, err := r.conn.ReadFromUDPAddrPort(r.buf[:maxPacket+1])
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return false
-			}
-			time.Sleep(time.Millisecond) // the system is short of something; the socket is still good
-			continue
-		}
-		src = netip.AddrPortFrom(src.Addr().Unmap(), src.Port())
-		if why := r.packet(r.buf[:n:len(r.buf)], src); why != dropNone {
-			r.s.counts[r.side].drop(why)
-			r.refused(why, src)
-		}
+	n, src, err := r.conn.Receive(r.buf[:maxPacket+1])
+	switch {
+	case err == nil:
+	case errors.Is(err, datagram.ErrEmpty), errors.Is(err, datagram.ErrClosed):
+		return
+	default:
+		time.Sleep(time.Millisecond) // the system is short of something; the socket is still good
+		return
+	}
+	if why := r.packet(r.buf[:n:len(r.buf)], src); why != dropNone {
+		r.s.counts[r.side].drop(why)
+		r.refused(why, src)
 	}
 }

@@ -107,7 +107,7 @@ func open(t *testing.T, lo uint16) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(pool, [2]netip.Addr{loopback, loopback}, [2]string{"cname-for-a", "cname-for-b"}, slog.New(slog.DiscardHandler))
+	s, err := readers(t).Open(pool, [2]netip.Addr{loopback, loopback}, [2]string{"cname-for-a", "cname-for-b"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,11 +198,11 @@ func TestDrainGivesPortsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	hosts := [2]netip.Addr{loopback, loopback}
-	s, err := Open(pool, hosts, [2]string{}, slog.New(slog.DiscardHandler))
+	s, err := readers(t).Open(pool, hosts, [2]string{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(pool, hosts, [2]string{}, slog.New(slog.DiscardHandler)); !errors.Is(err, mediaport.ErrExhausted) {
+	if _, err := readers(t).Open(pool, hosts, [2]string{}, slog.New(slog.DiscardHandler)); !errors.Is(err, mediaport.ErrExhausted) {
 		t.Fatalf("a second session on two pairs: %v", err)
 	}
 	s.Close(20 * time.Millisecond)
@@ -210,7 +210,7 @@ func TestDrainGivesPortsBack(t *testing.T) {
 		t.Errorf("%d pairs in use while draining", used)
 	}
 	s.Wait()
-	s2, err := Open(pool, hosts, [2]string{}, slog.New(slog.DiscardHandler))
+	s2, err := readers(t).Open(pool, hosts, [2]string{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatalf("the next call: %v", err)
 	}
@@ -223,7 +223,7 @@ func TestHalfOpenedGivesThePairBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(pool, [2]netip.Addr{loopback, loopback}, [2]string{}, slog.New(slog.DiscardHandler)); !errors.Is(err, mediaport.ErrExhausted) {
+	if _, err := readers(t).Open(pool, [2]netip.Addr{loopback, loopback}, [2]string{}, slog.New(slog.DiscardHandler)); !errors.Is(err, mediaport.ErrExhausted) {
 		t.Fatalf("%v", err)
 	}
 	if free, used, _ := pool.Count(loopback); free != 1 || used != 0 {
@@ -372,7 +372,7 @@ func TestIPv6ToIPv4(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(pool, [2]netip.Addr{netip.IPv6Loopback(), loopback}, [2]string{"a", "b"}, slog.New(slog.DiscardHandler))
+	s, err := readers(t).Open(pool, [2]netip.Addr{netip.IPv6Loopback(), loopback}, [2]string{"a", "b"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
