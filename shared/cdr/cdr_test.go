@@ -312,6 +312,7 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	waitFor(t, "all are in their files", func() bool { return w.Stats().Waiting == 0 }) // durable in the journal before
 	if got := all(t, dir); len(got) != 320 {
 		t.Errorf("%d records", len(got))
 	}
