@@ -112,10 +112,13 @@ func (s *site) away(p *pair) {
 	if no.Response.Header("Retry-After") == "" {
 		t.Errorf("503 without Retry-After:\n%s", no.Response.Raw)
 	}
+	if err := outside.Register(within(t, patience), time.Hour); err != nil { // the border stands in for the exchange
+		t.Errorf("refresh while the exchange is away: %v", err)
+	}
 	var refused *siptest.RefusedError
-	err := outside.Register(within(t, patience), time.Hour)
+	err := s.phone(s.config(remote, "1901")).Register(within(t, patience), time.Hour)
 	if !errors.As(err, &refused) || refused.Code != 503 || refused.Response.Header("Retry-After") == "" {
-		t.Errorf("REGISTER while the exchange is away: %v", err)
+		t.Errorf("a new phone's REGISTER while the exchange is away: %v", err)
 	}
 }
 

@@ -132,12 +132,12 @@ func TestServices(t *testing.T) {
 			}
 		}
 	}
-	milliwatt := func(from place, law siptest.Codec) func(s *site, x []string) {
+	milliwatt := func(from place, law siptest.Codec, how ...siptest.InviteOption) func(s *site, x []string) {
 		return func(s *site, x []string) {
 			cfg := s.config(from, x[0])
 			cfg.Codecs = []siptest.Codec{law}
 			p := s.register(cfg)
-			c, err := p.Call(within(s.t, patience), "*44")
+			c, err := p.Call(within(s.t, patience), "*44", how...)
 			if err != nil {
 				s.t.Fatal(err)
 			}
@@ -152,9 +152,8 @@ func TestServices(t *testing.T) {
 		{"echo inside", echo(insideUDP)},
 		{"tone outside", milliwatt(remoteCM, siptest.PCMU)},
 		{"tone inside", milliwatt(insideTCP, siptest.PCMA)},
-		{"tone without an offer", func(s *site, x []string) {
-			fails(s.t, s.register(s.config(remote, x[0])), "*44", 488, siptest.WithoutOffer())
-		}},
+		{"tone without an offer, outside", milliwatt(remote, siptest.PCMA, siptest.WithoutOffer())},
+		{"tone without an offer, inside", milliwatt(insideUDP, siptest.PCMU, siptest.WithoutOffer())},
 		{"call killed by a person", killed},
 	})
 }
