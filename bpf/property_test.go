@@ -30,6 +30,9 @@ func randomAddr(r *rand.Rand) netip.Addr {
 	return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, byte(r.IntN(2) << 4), byte(r.IntN(2)), 0, byte(r.IntN(3)), byte(r.IntN(2) << 7), 15: byte(r.IntN(4))})
 }
 
+// mapped are the addresses of IPv4 as IPv6 writes them: no prefix of the filter's reaches into them.
+var mapped = netip.MustParsePrefix("::ffff:0:0/96")
+
 func randomPrefix(r *rand.Rand) netip.Prefix {
 	for {
 		a := randomAddr(r)
@@ -37,7 +40,7 @@ func randomPrefix(r *rand.Rand) netip.Prefix {
 		if a.Is6() {
 			bits = []int{32, 33, 36, 47, 48, 56, 63, 64, 64, 65, 80, 127, 128, 128, 20 + r.IntN(109), 16}[r.IntN(16)]
 		}
-		if p, err := a.Prefix(bits); err == nil && !p.Addr().IsUnspecified() && !p.Addr().Is4In6() && p.Addr() != netip.IPv6LinkLocalAllNodes() && p != netip.PrefixFrom(netip.MustParseAddr("::1"), 128) {
+		if p, err := a.Prefix(bits); err == nil && !p.Addr().IsUnspecified() && !p.Overlaps(mapped) && p.Addr() != netip.IPv6LinkLocalAllNodes() && p != netip.PrefixFrom(netip.MustParseAddr("::1"), 128) {
 			return p
 		}
 	}

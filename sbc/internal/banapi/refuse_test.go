@@ -14,6 +14,14 @@ import (
 
 func guardPrefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
+// other is a key that differs in its first letter.
+func other(key string) string {
+	if key[0] == 'x' {
+		return "y" + key[1:]
+	}
+	return "x" + key[1:]
+}
+
 func TestTokens(t *testing.T) {
 	r := newRig(t, nil)
 	for name, c := range map[string]struct {
@@ -25,7 +33,7 @@ func TestTokens(t *testing.T) {
 		"bearer":          {http.Header{"Authorization": {"bearer " + r.keys["read"]}}, 200},
 		"basic":           {http.Header{"Authorization": {"Basic " + r.keys["read"]}}, 401},
 		"no scheme":       {http.Header{"Authorization": {r.keys["read"]}}, 401},
-		"wrong":           {http.Header{"X-Api-Key": {"x" + r.keys["read"][1:]}}, 401},
+		"wrong":           {http.Header{"X-Api-Key": {other(r.keys["read"])}}, 401},
 		"cut":             {http.Header{"X-Api-Key": {r.keys["read"][1:]}}, 401},
 		"empty":           {http.Header{"X-Api-Key": {""}}, 401},
 		"twice":           {http.Header{"X-Api-Key": {r.keys["read"], r.keys["ban"]}}, 401},
