@@ -52,7 +52,7 @@ func serve(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	s := command.Service{Name: "pbx", Version: version, Log: cfg.Log, Metrics: cfg.Metrics, Control: cfg.Control}
+	s := command.Service{Name: "pbx", Version: version, Log: cfg.Log, Metrics: cfg.Metrics, Control: cfg.Control, Drain: cfg.Limits.Drain}
 	s.Build = func(ctx context.Context, log *slog.Logger, m *telemetry.Metrics, a *control.Server) (command.Core, error) {
 		x, err := exchange.New(ctx, cfg, log, m)
 		if err != nil {

@@ -71,7 +71,7 @@ func serve(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	s := command.Service{Name: "sbc", Version: version, Log: cfg.Log, Metrics: cfg.Metrics, Control: cfg.Control}
+	s := command.Service{Name: "sbc", Version: version, Log: cfg.Log, Metrics: cfg.Metrics, Control: cfg.Control, Drain: cfg.Limits.Drain}
 	s.Build = func(_ context.Context, log *slog.Logger, m *telemetry.Metrics, a *control.Server) (command.Core, error) {
 		b, err := border.New(cfg, log, m)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 
 // onAck takes the ACK for our 2xx.
 func (c *Call) onAck(l *leg, f *transport.Flow, req *sip.Request) {
+	c.note(l, false, f, req)
 	if !l.unacked || !l.roams(f) || req.CSeq() == nil || req.CSeq().SeqNo != l.server.Request().CSeq().SeqNo {
 		return // repeated, or from somebody else
 	}
@@ -82,7 +83,9 @@ func (c *Call) sendAck(v *invitation) {
 		req.AppendHeader(sip.HeaderClone(h))
 	}
 	setSDP(req, v.ackBody)
-	if err := c.eng.cfg.Transactions.SendAck(l.via(l.dlg), req); err != nil {
+	flow := l.via(l.dlg)
+	c.note(l, true, flow, req)
+	if err := c.eng.cfg.Transactions.SendAck(flow, req); err != nil {
 		c.log.Debug("sending an ACK", "side", l.side, "error", err)
 	}
 }

@@ -141,6 +141,7 @@ func (c *Call) local(l *leg, offer []byte) (sdp []byte, err error) {
 func (c *Call) accept(l *leg, s *transaction.Server, res *sip.Response) {
 	l.established, l.unacked, l.server = true, true, s
 	c.grant(l, s.Request(), res)
+	c.note(l, true, s.Flow(), res)
 	if err := s.Respond(res); err != nil {
 		c.log.Info("answer can't be sent", "side", l.side, "error", err)
 		c.stopResending(l)

@@ -37,7 +37,8 @@ type Call struct {
 	log   *slog.Logger
 	box   mailbox
 
-	shown atomic.Pointer[Info] // what Calls shows; replaced, never changed
+	shown  atomic.Pointer[Info] // what Calls shows; replaced, never changed
+	ladder ladder
 
 	// Below here everything belongs to the goroutine that runs the mailbox.
 	info      Info
@@ -71,6 +72,7 @@ func (e *Engine) newCall(s *transaction.Server, plan Plan) (*Call, error) {
 	far := dlg.Remote.Tag
 	c.a.remoteTag.Store(&far)
 	c.show()
+	c.note(c.a, false, s.Flow(), s.Request())
 	return c, nil
 }
 
@@ -172,6 +174,7 @@ func (c *Call) finish(e Ending) {
 		c.ring.Stop()
 	}
 	e.Answered, e.At = c.info.Answered, c.eng.cfg.Now()
+	c.ladder.end(e)
 	c.state(StateEnding)
 	if c.plan.Media != nil {
 		c.contain("Media.Close", c.plan.Media.Close)
@@ -218,6 +221,7 @@ func (c *Call) settle() {
 		}
 	}
 	c.eng.forget(c)
+	c.eng.memory.keep(c.record(), c.eng.cfg.Kept)
 	c.lighten()
 }
 
@@ -259,7 +263,9 @@ func (c *Call) contain(what string, fn func()) (ok bool) {
 func (c *Call) drop(l *leg) {
 	if s := l.server; s != nil && !l.unacked {
 		l.server = nil
-		if err := s.Respond(sipmsg.Response(s.Request(), sip.StatusInternalServerError, "", l.key.localTag)); err != nil {
+		res := sipmsg.Response(s.Request(), sip.StatusInternalServerError, "", l.key.localTag)
+		c.note(l, true, s.Flow(), res)
+		if err := s.Respond(res); err != nil {
 			c.log.Debug("sending a response", "side", l.side, "error", err)
 		}
 	}

@@ -14,6 +14,7 @@ const maxLost = 16
 
 // onCancel takes A's CANCEL of the first INVITE; the transaction has answered the CANCEL itself.
 func (c *Call) onCancel() {
+	c.noteCancel(c.a, false, c.a.dlg.RemoteSeq)
 	if !c.a.established {
 		c.end(Ending{Code: sip.StatusRequestTerminated, Reason: verdict.CallCancelled, By: A}, nil)
 	}

@@ -45,6 +45,7 @@ type Config struct {
 	Log          *slog.Logger
 	MaxCalls     int
 	Session      SessionTimers // zero: none
+	Kept         int           // calls that are over and remembered with their ladder; 0 means DefaultKept, less none
 	Now          func() time.Time
 }
 
@@ -59,7 +60,10 @@ type Engine struct {
 	calls  map[string]*Call
 	traces map[string]int // calls of a trace
 	quit   bool
+	drain  bool          // no new calls for now
 	idle   chan struct{} // closed when quit is set and the last call is gone
+
+	memory memory
 }
 
 // legKey finds the leg that a request within a dialog belongs to.
@@ -76,6 +80,9 @@ var (
 func New(cfg Config) *Engine {
 	if cfg.MaxCalls == 0 {
 		cfg.MaxCalls = DefaultMaxCalls
+	}
+	if cfg.Kept == 0 {
+		cfg.Kept = DefaultKept
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -116,7 +123,7 @@ func (e *Engine) Start(s *transaction.Server, plan Plan) (*Call, error) {
 	}
 	e.mu.Lock()
 	switch {
-	case e.quit:
+	case e.quit, e.drain:
 		err = ErrClosed
 	case len(e.calls) >= e.cfg.MaxCalls:
 		err = ErrTooMany
@@ -260,6 +267,33 @@ func (e *Engine) End(id string, why verdict.Reason) bool {
 	}
 	c.Hangup(why)
 	return true
+}
+
+// Drain makes the engine take no new calls, or take them again. Calls in hand go on.
+func (e *Engine) Drain(on bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.drain = on
+}
+
+// Draining reports whether new calls are refused.
+func (e *Engine) Draining() bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.drain || e.quit
+}
+
+// drainLook is how often Finish looks whether the last call has ended.
+const drainLook = 100 * time.Millisecond
+
+// Finish takes no new calls and waits for those in hand to end by themselves, at most for so long.
+func (e *Engine) Finish(limit time.Duration) {
+	e.Drain(true)
+	t := time.NewTicker(drainLook)
+	defer t.Stop()
+	for end := time.Now().Add(limit); e.Len() > 0 && time.Now().Before(end); {
+		<-t.C
+	}
 }
 
 // Close takes no new calls, hangs up those in hand and waits until they are gone or the time is up.

@@ -15,6 +15,7 @@ import (
 // onRequest takes a request within a dialog of the call.
 func (c *Call) onRequest(l *leg, s *transaction.Server) {
 	req := s.Request()
+	c.note(l, false, s.Flow(), req)
 	if l.over || !l.roams(s.Flow()) {
 		c.reply(l, s, sip.StatusCallTransactionDoesNotExists)
 		return

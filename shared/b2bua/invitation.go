@@ -112,6 +112,7 @@ func (v *invitation) close(ev transaction.Event) {
 // cancel asks the far side to stop, and still waits for what it says.
 func (v *invitation) cancel(extra ...sip.Header) {
 	if v.client != nil {
+		v.leg.call.noteCancel(v.leg, true, v.seq)
 		v.client.Cancel(extra...)
 	}
 	v.canceled = true
@@ -132,13 +133,21 @@ func (c *Call) onAnswerAgain(v *invitation, res *sip.Response) {
 // transmit sends a request in a dialog of a leg and posts what becomes of it. on does not run if an error is returned.
 func (c *Call) transmit(l *leg, d *dialog.Dialog, req *sip.Request, on func(transaction.Event)) (*transaction.Client, error) {
 	final := false // the layer calls back once at a time
-	return c.eng.cfg.Transactions.Send(l.via(d), req, func(ev transaction.Event) {
+	flow := l.via(d)
+	c.note(l, true, flow, req)
+	take := func(ev transaction.Event) {
+		if ev.Response != nil {
+			c.note(l, false, flow, ev.Response)
+		}
+		on(ev)
+	}
+	return c.eng.cfg.Transactions.Send(flow, req, func(ev transaction.Event) {
 		if res := ev.Response; res != nil && (final || res.IsProvisional()) {
-			c.offerEvent(func() { on(ev) }) // of those the far side may send any number
+			c.offerEvent(func() { take(ev) }) // of those the far side may send any number
 			return
 		}
 		final = true
-		c.post(func() { on(ev) })
+		c.post(func() { take(ev) })
 	})
 }
 

@@ -45,6 +45,7 @@ func (c *Call) response(l *leg, s *transaction.Server, code int, far *sip.Respon
 
 // respond sends a response other than the 2xx to an INVITE.
 func (c *Call) respond(l *leg, s *transaction.Server, res *sip.Response) {
+	c.note(l, true, s.Flow(), res)
 	err := s.Respond(res)
 	if err == nil {
 		return

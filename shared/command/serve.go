@@ -21,6 +21,8 @@ type Service struct {
 	Metrics telemetry.MetricsConfig
 	Control string // path of the admin socket
 
+	Drain time.Duration // how long the core may let calls go on when it is asked to stop
+
 	// Build makes the program's core; it has bound its sockets when it returns. run serves until its context ends.
 	Build func(ctx context.Context, log *slog.Logger, m *telemetry.Metrics, admin *control.Server) (Core, error)
 }
@@ -44,6 +46,13 @@ func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core
 		metrics = telemetry.NewMetrics(s.Name, s.Version)
 		scrape  *telemetry.MetricsServer
 	)
+	again := reloader(reload, log)
+	admin.Handle("POST /reload", func(r *http.Request) (any, error) {
+		if err := again.do(r.Context()); err != nil {
+			return nil, control.Errorf(http.StatusConflict, "%v; nothing has changed", err)
+		}
+		return nil, nil
+	})
 	admin.HandleHTTP("GET /metrics", metrics.Handler())
 	admin.Handle("GET /version", func(*http.Request) (any, error) { return map[string]string{"version": s.Version}, nil })
 	running, stop := context.WithCancel(context.Background())
@@ -72,11 +81,12 @@ func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core
 			},
 		},
 		lifecycle.Component{
-			Name: s.Name, StartDeadline: startDeadline,
+			Name: s.Name, StartDeadline: startDeadline, StopDeadline: s.Drain + lifecycle.DefaultStop,
 			Start: func(ctx context.Context) error {
 				if core, err = s.Build(ctx, log, metrics, admin); err != nil {
 					return err
 				}
+				again.use(core)
 				go core.Run(running)
 				if sampler != nil {
 					go sampler.Run(running)
@@ -90,7 +100,7 @@ func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core
 				}
 				return sampler.Flush(ctx, true)
 			},
-			Reload: func(ctx context.Context) error { return reload(ctx, core, log) },
+			Reload: again.do,
 		},
 	)
 	signals, giveBack := lifecycle.Signals()

@@ -46,6 +46,7 @@ type options struct {
 	NonceLife  string
 	Dialplan   string // more rules
 	LogLevel   string
+	Drain      string // of both
 }
 
 // site is one installation of both programs.
@@ -71,7 +72,7 @@ func (s *site) in(t testing.TB) *site {
 func newSite(t testing.TB, change func(*options)) *site {
 	t.Helper()
 	s := &site{t: t, next: new(atomic.Int32), opt: options{Ring: "3m", MinExpires: "1s", AccessSRTP: "require", Threshold: 5, Window: "1m", Ban: "5m",
-		Hold: "30s", Weights: "{bad-credentials: 1, unknown-user: 1}", Allow: "[]", NonceLife: "5m", LogLevel: "info"}}
+		Hold: "30s", Weights: "{bad-credentials: 1, unknown-user: 1}", Allow: "[]", NonceLife: "5m", LogLevel: "info", Drain: "0s"}}
 	if change != nil {
 		change(&s.opt)
 	}
@@ -186,6 +187,7 @@ core:
   ca: {{.Path "ca.crt"}}
   media: {bind: {{.Addr 3}}}
 media: {min_port: 20000, max_port: 20999}
+limits: {drain: {{.Opt.Drain}}}
 guard:
   xdp: {mode: "off"}
   hold: {{.Opt.Hold}}
@@ -220,7 +222,7 @@ trunks:
 {{- end}}
 dialplan: {{.Path "dialplan.yaml"}}
 digest: {nonce_life: {{.Opt.NonceLife}}}
-limits: {ring: {{.Opt.Ring}}, min_expires: {{.Opt.MinExpires}}}
+limits: {ring: {{.Opt.Ring}}, min_expires: {{.Opt.MinExpires}}, drain: {{.Opt.Drain}}}
 `
 
 const dialplanYAML = `

@@ -37,6 +37,10 @@ func (f *fake) Store() *store.Store   { return f.store }
 func (f *fake) Calls() []b2bua.Info   { return f.calls }
 func (f *fake) Hangup(id string) bool { return id == "c1" }
 
+func (f *fake) Records(string) []b2bua.Record { return nil }
+func (f *fake) Drain(bool)                    {}
+func (f *fake) Draining() bool                { return false }
+
 func (f *fake) AddExtension(ctx context.Context, e store.Extension, password string) error {
 	if f.fault != nil {
 		return f.fault

@@ -25,7 +25,7 @@ func Commands(socket string) []*cobra.Command {
 			extensionList(exts), extensionAdd(exts), extensionDel(exts), extensionPasswd(exts), extensionDigest(exts)),
 		trunks.Group("trunk", "Passwords of trunks", socketVar, socket, trunkPasswd(trunks)),
 		regs.Group("registration", "Registered phones", socketVar, socket, registrationList(regs)),
-		calladmin.Command(socketVar, socket),
+		calladmin.Command(socketVar, socket), calladmin.DrainCommand(socketVar, socket), command.Reload(socketVar, socket),
 	}
 }
 

@@ -81,6 +81,7 @@ type Limits struct {
 	Contacts    int           `yaml:"contacts" doc:"Phones that may be registered for one extension at a time. Over it, the one whose registration ends first is forgotten."`
 	MinExpires  time.Duration `yaml:"min_expires" doc:"Shortest registration that a phone may ask for."`
 	MaxExpires  time.Duration `yaml:"max_expires" doc:"Longest registration that a phone gets."`
+	Drain       time.Duration `yaml:"drain" doc:"How long calls may go on after TERM, while no new ones are taken; then they are hung up. A second TERM ends the program at once."`
 	Ring        time.Duration `yaml:"ring" doc:"Longest time that a call rings."`
 }
 
@@ -97,7 +98,7 @@ func Default() Config {
 		Digest:  Digest{MD5: true, NonceLife: 5 * time.Minute},
 		Limits: Limits{
 			Calls: 10_000, Connections: 10_000, Contacts: 8,
-			MinExpires: time.Minute, MaxExpires: time.Hour, Ring: 3 * time.Minute,
+			MinExpires: time.Minute, MaxExpires: time.Hour, Drain: 10 * time.Second, Ring: 3 * time.Minute,
 		},
 	}
 }
@@ -126,6 +127,7 @@ func (c *Config) Validate() []conffile.Fault {
 	bad(!filepath.IsAbs(c.Control), "control", "is no absolute path", "give a path as /run/brickhouse/pbx.sock")
 	bad(c.CDR != "" && !filepath.IsAbs(c.CDR), "cdr", "is no absolute path", "give a directory")
 	bad(c.Dialplan == "", "dialplan", "is missing", "name the file; quickstart writes one")
+	bad(c.Limits.Drain < 0, "limits.drain", "is below 0", "leave it away")
 	bad(c.Limits.Calls <= 0, "limits.calls", "must be above 0", "give the number of calls that this machine may carry")
 	bad(c.Limits.Connections <= 0, "limits.connections", "must be above 0", "give a number")
 	bad(c.Limits.Contacts <= 0, "limits.contacts", "must be above 0", "give a number")

@@ -296,6 +296,7 @@ func (x *Exchange) Run(ctx context.Context) {
 // Close hangs up what is left, writes its records, and closes everything.
 func (x *Exchange) Close() {
 	if x.engine != nil {
+		x.engine.Finish(x.cfg.Limits.Drain)
 		x.engine.Close(hangupPatience)
 	}
 	x.stop()
@@ -351,6 +352,15 @@ func (x *Exchange) Reload(cfg Config) error {
 
 // Calls describes the calls in hand.
 func (x *Exchange) Calls() []b2bua.Info { return x.engine.Calls() }
+
+// Records returns the calls of an ID or a trace with their ladders, those in hand and the last ones that are over.
+func (x *Exchange) Records(id string) []b2bua.Record { return x.engine.Records(id) }
+
+// Drain makes us take no new calls, or take them again.
+func (x *Exchange) Drain(on bool) { x.engine.Drain(on) }
+
+// Draining reports whether no new calls are taken.
+func (x *Exchange) Draining() bool { return x.engine.Draining() }
 
 // Hangup ends a call.
 func (x *Exchange) Hangup(id string) bool { return x.engine.End(id, verdict.NormalClearing) }

@@ -153,7 +153,7 @@ func (r *rig) config() Config {
 	c.Secrets.File = secret.FileConfig{Path: r.path("secrets"), Key: r.path("secrets.key")}
 	c.Trunks = []Trunk{{Name: "carrier", Domain: "carrier.test", Username: "account"}}
 	c.Media.MinPort, c.Media.MaxPort = 30000, 30999
-	c.Limits.MinExpires = time.Second
+	c.Limits.MinExpires, c.Limits.Drain = time.Second, 0
 	return c
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"brickhouse/sbc/internal/banlist/follow"
 	"brickhouse/sbc/internal/guard"
+	"brickhouse/sbc/internal/regcache"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/command"
 	"brickhouse/shared/control"
@@ -34,6 +35,11 @@ func (b border) Guard() *guard.Guard    { return b.g }
 func (b border) Lists() []follow.Status { return *b.lists }
 func (b border) Calls() []b2bua.Info    { return []b2bua.Info{} }
 func (b border) Hangup(string) bool     { return false }
+
+func (b border) Records(string) []b2bua.Record     { return nil }
+func (b border) Drain(bool)                        {}
+func (b border) Draining() bool                    { return false }
+func (b border) Registrations() []regcache.Binding { return nil }
 
 // rig is a guard behind a socket.
 type rig struct {

@@ -9,6 +9,7 @@ import (
 
 	"brickhouse/sbc/internal/banlist/follow"
 	"brickhouse/sbc/internal/guard"
+	"brickhouse/sbc/internal/regcache"
 	"brickhouse/shared/b2bua/calladmin"
 	"brickhouse/shared/control"
 )
@@ -17,6 +18,7 @@ import (
 type Border interface {
 	Guard() *guard.Guard
 	Lists() []follow.Status
+	Registrations() []regcache.Binding
 	calladmin.Calls
 }
 
@@ -56,6 +58,7 @@ func Routes(s *control.Server, b Border) {
 	s.Stream("GET /bans/export", func(r *http.Request, send func(any) error) error { return export(r, send, b) })
 	s.HandleUpload("PUT /bans/lists/{name}", maxImport, func(r *http.Request) (any, error) { return importList(r, b) })
 	s.Handle("DELETE /bans/lists/{name}", func(r *http.Request) (any, error) { return nil, dropList(r, b) })
+	s.Handle("GET /registrations", func(*http.Request) (any, error) { return registrations(b), nil })
 	calladmin.Routes(s, b)
 }
 

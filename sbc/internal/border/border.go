@@ -293,9 +293,10 @@ func (b *Border) sweep(ctx context.Context) {
 	}
 }
 
-// Close hangs up what is left, closes every socket and leaves the kernel filter with its bans in place.
+// Close takes no new calls, lets those in hand end for as long as the configuration says, hangs up what is left, closes every socket and leaves the kernel filter with its bans in place.
 func (b *Border) Close() {
 	if b.engine != nil {
+		b.engine.Finish(b.cfg.Limits.Drain)
 		b.engine.Close(hangupPatience)
 	}
 	b.stop()
@@ -399,6 +400,27 @@ func (b *Border) Guard() *guard.Guard { return b.guard }
 
 // Calls describes the calls in hand.
 func (b *Border) Calls() []b2bua.Info { return b.engine.Calls() }
+
+// Registrations returns the phones that are registered through us, in no order.
+func (b *Border) Registrations() []regcache.Binding {
+	now := b.now()
+	var out []regcache.Binding
+	for _, bound := range b.cache.All() {
+		if now.Before(bound.Expires) {
+			out = append(out, *bound)
+		}
+	}
+	return out
+}
+
+// Records returns the calls of an ID or a trace with their ladders, those in hand and the last ones that are over.
+func (b *Border) Records(id string) []b2bua.Record { return b.engine.Records(id) }
+
+// Drain makes us take no new calls, or take them again.
+func (b *Border) Drain(on bool) { b.engine.Drain(on) }
+
+// Draining reports whether no new calls are taken.
+func (b *Border) Draining() bool { return b.engine.Draining() }
 
 // Hangup ends a call.
 func (b *Border) Hangup(id string) bool { return b.engine.End(id, verdict.NormalClearing) }

@@ -93,6 +93,7 @@ type Limits struct {
 	Bindings    int           `yaml:"bindings" doc:"Registered contacts at a time."`
 	Connections int           `yaml:"connections" doc:"Connections per listening socket."`
 	PerSource   int           `yaml:"per_source" doc:"Connections of strangers per source address."`
+	Drain       time.Duration `yaml:"drain" doc:"How long calls may go on after TERM, while no new ones are taken; then they are hung up. A second TERM ends the program at once."`
 	Ring        time.Duration `yaml:"ring" doc:"Longest time that a call rings. Longer than the exchange's, which knows better why a call ends."`
 }
 
@@ -111,7 +112,7 @@ func Default() Config {
 		Media:   anchor.DefaultConfig(),
 		Guard:   guard.Default(),
 		Session: b2bua.DefaultSession(),
-		Limits:  Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Ring: 4 * time.Minute},
+		Limits:  Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Drain: 10 * time.Second, Ring: 4 * time.Minute},
 	}
 }
 
@@ -133,6 +134,7 @@ func (c *Config) Validate() []conffile.Fault {
 	bad(len(c.Peer.Trunks) > 0 && len(c.Peer.Interfaces) == 0, "peer.interfaces", "there are trunks but no interface to reach them by", "name one")
 	bad(c.Limits.Calls <= 0, "limits.calls", "must be above 0", "give the number of calls that this machine may carry")
 	bad(c.Limits.Bindings <= 0, "limits.bindings", "must be above 0", "give the number of phones that may be registered")
+	bad(c.Limits.Drain < 0, "limits.drain", "is below 0", "leave it away")
 	bad(c.Limits.Ring < time.Second, "limits.ring", "must be at least 1s", "leave it away")
 	if err := c.Media.Validate(); err != nil {
 		bad(true, "media", err.Error(), "leave it away")

@@ -140,7 +140,7 @@ func (r *rig) config() Config {
 		Certificate: r.path("core.crt"), Key: r.path("core.key"), CA: r.path("ca.crt"),
 	}
 	c.Media.MinPort, c.Media.MaxPort = 20000, 20999
-	c.Guard.XDP.Mode = guard.XDPOff
+	c.Guard.XDP.Mode, c.Limits.Drain = guard.XDPOff, 0
 	c.Guard.Rules = []guard.Rule{
 		{Name: "logins", Weights: map[verdict.Reason]int{verdict.BadCredentials: 1, verdict.UnknownUser: 1}, Window: time.Minute, Threshold: 2, Ban: time.Minute},
 		{Name: "rubbish", Weights: map[verdict.Reason]int{verdict.MalformedMessage: 1}, Window: time.Minute, Threshold: 3, Ban: time.Minute},

@@ -17,12 +17,26 @@ import (
 // Calls is what can be steered.
 type Calls interface {
 	Calls() []b2bua.Info
+	Records(id string) []b2bua.Record
 	Hangup(id string) bool
+	Drain(on bool)
+	Draining() bool
 }
 
 // Routes adds GET /calls and DELETE /calls/{id} to a server.
 func Routes(s *control.Server, x Calls) {
 	s.Handle("GET /calls", func(*http.Request) (any, error) { return x.Calls(), nil })
+	s.Handle("GET /calls/{id}", func(r *http.Request) (any, error) {
+		records := x.Records(r.PathValue("id"))
+		if len(records) == 0 {
+			return nil, control.Errorf(http.StatusNotFound, "no call has the ID or trace %q, or it is too long ago", r.PathValue("id"))
+		}
+		return records, nil
+	})
+	drained := func() any { return Drained{x.Draining(), len(x.Calls())} }
+	s.Handle("GET /drain", func(*http.Request) (any, error) { return drained(), nil })
+	s.Handle("PUT /drain", func(*http.Request) (any, error) { x.Drain(true); return drained(), nil })
+	s.Handle("DELETE /drain", func(*http.Request) (any, error) { x.Drain(false); return drained(), nil })
 	s.Handle("DELETE /calls/{id}", func(r *http.Request) (any, error) {
 		if id := r.PathValue("id"); !x.Hangup(id) {
 			return nil, control.Errorf(http.StatusNotFound, "no call %q; call list shows those in hand", id)
@@ -34,7 +48,7 @@ func Routes(s *control.Server, x Calls) {
 // Command is the command group "call". env and socket are those of command.Admin.Group.
 func Command(env, socket string) *cobra.Command {
 	a := &command.Admin{}
-	return a.Group("call", "Calls in hand", env, socket, list(a), kill(a))
+	return a.Group("call", "Calls in hand", env, socket, list(a), show(a), kill(a))
 }
 
 func list(a *command.Admin) *cobra.Command {

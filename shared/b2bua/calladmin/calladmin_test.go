@@ -21,9 +21,17 @@ import (
 
 // calls is a program with calls.
 type calls struct {
-	list  []b2bua.Info
-	ended []string
+	list    []b2bua.Info
+	records map[string][]b2bua.Record
+	ended   []string
+	drain   bool
 }
+
+func (c *calls) Records(id string) []b2bua.Record { return c.records[id] }
+
+func (c *calls) Drain(on bool) { c.drain = on }
+
+func (c *calls) Draining() bool { return c.drain }
 
 func (c *calls) Calls() []b2bua.Info { return c.list }
 
@@ -56,8 +64,11 @@ func serve(t *testing.T, x Calls) func(args ...string) (status int, out, errs st
 	return func(args ...string) (int, string, string) {
 		t.Helper()
 		var out, errs bytes.Buffer
-		p := command.Program{Name: "x", Commands: []*cobra.Command{Command("BRICKHOUSE_TEST_SOCKET", "/not/there")}}
-		status := command.Run(t.Context(), p, append([]string{"call"}, args...), &out, &errs)
+		p := command.Program{Name: "x", Commands: []*cobra.Command{Command("BRICKHOUSE_TEST_SOCKET", "/not/there"), DrainCommand("BRICKHOUSE_TEST_SOCKET", "/not/there")}}
+		if args[0] != "drain" {
+			args = append([]string{"call"}, args...)
+		}
+		status := command.Run(t.Context(), p, args, &out, &errs)
 		return status, out.String(), errs.String()
 	}
 }
