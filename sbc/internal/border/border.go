@@ -137,8 +137,8 @@ func (b *Border) build() error {
 	timers := transaction.DefaultTimers()
 	b.tx = transaction.New(timers, b, b.log)
 	b.engine = b2bua.New(b2bua.Config{Transactions: b.tx, Timers: timers, Log: b.log, MaxCalls: cfg.Limits.Calls})
+	b.realms = b.newRealms()
 	b.policies, b.media = b.legPolicies(), b.mediaRealms()
-	b.realms = map[realmName]*realm{core: {b: b, name: core}, access: {b: b, name: access}, peer: {b: b, name: peer}}
 	coreTLS, err := b.coreTLS()
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (b *Border) listen(r *realm, list []listen.Interface, id listen.Identity) e
 	if r.certs, err = listen.Certificates(string(r.name), list, id); err != nil {
 		return err
 	}
-	base := transport.Config{FlowKey: b.key, Limits: b.limits(), Log: b.log, Crowded: r.crowded}
+	base := transport.Config{FlowKey: b.key, Limits: r.limits(), Log: b.log, Crowded: r.crowded}
 	r.interfaces, err = listen.Open(string(r.name), list, r.certs, base, r)
 	return err
 }
@@ -180,12 +180,6 @@ func (b *Border) listen(r *realm, list []listen.Interface, id listen.Identity) e
 // peerTLS is how we call a gateway over TLS: its certificate must name the host that the configuration names.
 func (b *Border) peerTLS(host string) *tls.Config {
 	return transport.ClientTLS(&tls.Config{ServerName: host, GetClientCertificate: b.realms[peer].certs.GetClientCertificate})
-}
-
-func (b *Border) limits() transport.Limits {
-	l := transport.DefaultLimits()
-	l.MaxConnections, l.MaxPerSource = b.cfg.Limits.Connections, b.cfg.Limits.PerSource
-	return l
 }
 
 // coreTLS is how we prove ourselves to the exchange, and whom we take for it.

@@ -12,6 +12,7 @@ import (
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/route"
+	"brickhouse/sbc/internal/sanitize"
 	"brickhouse/shared/conffile"
 	"brickhouse/shared/corelink"
 	"brickhouse/shared/listen"
@@ -48,6 +49,7 @@ type Access struct {
 	TLS          listen.Identity    `yaml:"tls" doc:"What the border shows to phones."`
 	Media        MediaAddress       `yaml:"media" doc:"Media addresses towards phones."`
 	Registration Registration       `yaml:"registration" doc:"How long phones are registered."`
+	Messages     sanitize.Messages  `yaml:"messages" doc:"What messages of phones may be like. A change takes a restart."`
 	SRTP         string             `yaml:"srtp" oneof:"require|allow|never" doc:"require: a phone that offers plain RTP is refused with 488. allow: SRTP if it offers it. never: only plain RTP, for laboratories."`
 }
 
@@ -56,6 +58,7 @@ type Peer struct {
 	Interfaces []listen.Interface `yaml:"interfaces" doc:"Where carriers send calls, and where calls to them leave."`
 	TLS        listen.Identity    `yaml:"tls" doc:"What the border shows to carriers over TLS."`
 	Media      MediaAddress       `yaml:"media" doc:"Media addresses towards carriers."`
+	Messages   sanitize.Messages  `yaml:"messages" doc:"What messages of carriers may be like. A change takes a restart."`
 	SRTP       string             `yaml:"srtp" oneof:"require|allow|never" doc:"As in access; most carriers speak plain RTP."`
 	Trunks     []Trunk            `yaml:"trunks" doc:"The carriers."`
 }
@@ -76,12 +79,13 @@ type Gateway struct {
 
 // Core is the realm of the exchange.
 type Core struct {
-	Exchange    string       `yaml:"exchange" doc:"Address and port of the exchange's core link."`
-	ServerName  string       `yaml:"server_name" doc:"Name that the exchange's certificate must have."`
-	Certificate string       `yaml:"certificate" doc:"The border's certificate for the core link, PEM."`
-	Key         string       `yaml:"key" doc:"Its private key, PEM, mode 0600."`
-	CA          string       `yaml:"ca" doc:"Certificate authority that the exchange's certificate comes from, PEM."`
-	Media       MediaAddress `yaml:"media" doc:"Media addresses towards the inside."`
+	Exchange    string          `yaml:"exchange" doc:"Address and port of the exchange's core link."`
+	ServerName  string          `yaml:"server_name" doc:"Name that the exchange's certificate must have."`
+	Certificate string          `yaml:"certificate" doc:"The border's certificate for the core link, PEM."`
+	Key         string          `yaml:"key" doc:"Its private key, PEM, mode 0600."`
+	CA          string          `yaml:"ca" doc:"Certificate authority that the exchange's certificate comes from, PEM."`
+	Media       MediaAddress    `yaml:"media" doc:"Media addresses towards the inside."`
+	Limits      sanitize.Limits `yaml:"limits" doc:"The most of everything in a message of the exchange. A change takes a restart."`
 }
 
 // Limits is what the border takes on.
@@ -102,9 +106,9 @@ func Default() Config {
 		State:   "/var/lib/brickhouse/sbc",
 		Control: "/run/brickhouse/sbc.sock",
 		Log:     telemetry.DefaultLog(),
-		Access:  Access{SRTP: "require", Registration: DefaultRegistration()},
-		Peer:    Peer{SRTP: "allow"},
-		Core:    Core{ServerName: "pbx.brickhouse.internal"},
+		Access:  Access{SRTP: "require", Registration: DefaultRegistration(), Messages: sanitize.DefaultMessages()},
+		Peer:    Peer{SRTP: "allow", Messages: sanitize.DefaultMessages()},
+		Core:    Core{ServerName: "pbx.brickhouse.internal", Limits: sanitize.DefaultLimits()},
 		Media:   anchor.DefaultConfig(),
 		Guard:   guard.Default(),
 		Limits:  Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Ring: 4 * time.Minute},
@@ -139,6 +143,9 @@ func (c *Config) Validate() []conffile.Fault {
 	fs = append(fs, listen.Check("access", c.Access.Interfaces, c.Access.TLS, taken)...)
 	fs = append(fs, listen.Check("peer", c.Peer.Interfaces, c.Peer.TLS, taken)...)
 	fs = append(fs, c.Access.Registration.check()...)
+	fs = append(fs, c.Access.Messages.Check("access.messages", string(access))...)
+	fs = append(fs, c.Peer.Messages.Check("peer.messages", string(peer))...)
+	fs = append(fs, c.Core.Limits.Check("core.limits")...)
 	fs = append(fs, c.Peer.trunks()...)
 	fs = append(fs, c.Core.check()...)
 	for _, f := range (follow.Config{Lists: c.Lists}).Check() {

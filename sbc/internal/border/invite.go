@@ -11,7 +11,6 @@ import (
 
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/route"
-	"brickhouse/sbc/internal/sanitize"
 	"brickhouse/sbc/internal/topology"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/corelink"
@@ -55,7 +54,7 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict
 	plan.Policy = b.policies[from]
 	plan.Info.From, plan.Info.To = string(from)+trunk, string(core)
 	plan.Groups = [][]b2bua.Target{{{
-		Name: "exchange", Dial: b.core.get, Policy: b.policies[core],
+		Name: "exchange", Dial: b.core.get, Policy: b.inner(from),
 		URI: topology.Address(number, b.cfg.Domain), From: caller, To: topology.Callee(number, b.cfg.Domain),
 		Headers: b.privateHeaders(realm, trunk, s.Flow(), trace),
 	}}}
@@ -130,7 +129,7 @@ func (b *Border) callTrunk(s *transaction.Server, trunk *route.Trunk, number, tr
 	req := s.Request()
 	caller := topology.Caller(req.From(), req.From().Address.Host)
 	plan := b.plan(trace, caller.URI.User, number)
-	plan.Policy = b.policies[core]
+	plan.Policy = b.inner(peer)
 	plan.Info.From, plan.Info.To = string(core), "trunk "+trunk.Name
 	side := anchor.Endpoint{Realm: b.media[peer], SecureHop: true}
 	for _, h := range hops {
@@ -260,21 +259,34 @@ func mediaError(err error) error {
 	return err
 }
 
-// legPolicies say how the border looks on each side, and what passes.
+// legPolicies say how the border looks on each side, and what passes. The legs to the exchange differ by whose call it is.
 func (b *Border) legPolicies() map[realmName]*b2bua.LegPolicy {
+	a, p := b.realms[access].rules, b.realms[peer].rules
 	return map[realmName]*b2bua.LegPolicy{
-		access: {Contact: contactURI, Pass: pass(sanitize.Outward), Allow: sanitize.Allow(string(access))},
-		peer:   {Contact: contactURI, Pass: pass(sanitize.ToTrunk), Allow: sanitize.Allow(string(peer)), Flow: b.peerFlow},
-		core: {
-			Contact: contactURI, Pass: pass(sanitize.Inward), Allow: sanitize.Allow(string(core)),
-			Flow:  func(*dialog.Dialog, *transport.Flow) *transport.Flow { return b.core.current() },
-			Roams: func(_, now *transport.Flow) bool { return b.realmOf(now) == core },
-		},
+		access:     {Contact: contactURI, Pass: a.Out, Allow: a.Allow()},
+		peer:       {Contact: contactURI, Pass: p.Out, Allow: p.Allow(), Flow: b.peerFlow},
+		core:       b.corePolicy(a.In),
+		coreOfPeer: b.corePolicy(p.In),
 	}
 }
 
-func pass(p sanitize.Policy) func(dst, src sip.Message) {
-	return func(dst, src sip.Message) { sanitize.Copy(dst, src, p) }
+// coreOfPeer names the policy of a leg to the exchange whose call comes from a carrier or goes to one.
+const coreOfPeer realmName = "core of peer"
+
+// inner is the policy of the leg to the exchange, in a call that the realm has the other leg of.
+func (b *Border) inner(outer realmName) *b2bua.LegPolicy {
+	if outer == peer {
+		return b.policies[coreOfPeer]
+	}
+	return b.policies[core]
+}
+
+func (b *Border) corePolicy(pass func(dst, src sip.Message)) *b2bua.LegPolicy {
+	return &b2bua.LegPolicy{
+		Contact: contactURI, Pass: pass, Allow: b.realms[core].rules.Allow(),
+		Flow:  func(*dialog.Dialog, *transport.Flow) *transport.Flow { return b.core.current() },
+		Roams: func(_, now *transport.Flow) bool { return b.realmOf(now) == core },
+	}
 }
 
 // contactURI is our Contact on a flow: an address and nothing else.
