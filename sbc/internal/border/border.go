@@ -84,6 +84,7 @@ type Border struct {
 // trunkTable is what the configuration says about carriers. It is a constant.
 type trunkTable struct {
 	byName  map[string]*route.Trunk
+	rules   map[string]trunkRules
 	sources *admission.Table
 }
 
@@ -233,7 +234,7 @@ func (b *Border) mediaRealms() map[realmName]anchor.Realm {
 
 // compileTrunks makes a table of the carriers.
 func compileTrunks(list []Trunk) (*trunkTable, error) {
-	t := &trunkTable{byName: map[string]*route.Trunk{}}
+	t := &trunkTable{byName: map[string]*route.Trunk{}, rules: map[string]trunkRules{}}
 	sources := map[string][]netip.Prefix{}
 	for _, conf := range list {
 		trunk := &route.Trunk{Name: conf.Name}
@@ -250,6 +251,10 @@ func compileTrunks(list []Trunk) (*trunkTable, error) {
 			}
 		}
 		t.byName[conf.Name] = trunk
+		var err error
+		if t.rules[conf.Name], err = compileRules(conf.Rules); err != nil {
+			return nil, fmt.Errorf("trunk %s: rules: %w", conf.Name, err)
+		}
 	}
 	var err error
 	if t.sources, err = admission.New(sources); err != nil {

@@ -12,6 +12,7 @@ import (
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/route"
+	"brickhouse/sbc/internal/rules"
 	"brickhouse/sbc/internal/sanitize"
 	"brickhouse/shared/conffile"
 	"brickhouse/shared/corelink"
@@ -68,6 +69,7 @@ type Trunk struct {
 	Name     string         `yaml:"name" doc:"Name of the trunk, the same as in the exchange's configuration."`
 	Gateways []Gateway      `yaml:"gateways" doc:"Where calls to the carrier go."`
 	Sources  []netip.Prefix `yaml:"sources" doc:"Networks that the carrier's calls come from. They are never banned."`
+	Rules    rules.Config   `yaml:"rules" doc:"Numbers and headers of calls from and to the carrier; deploy/docs/rules.md explains them. Try them with sbc rule test."`
 }
 
 // Gateway is one way into a carrier's network.
@@ -96,6 +98,9 @@ type Limits struct {
 	PerSource   int           `yaml:"per_source" doc:"Connections of strangers per source address."`
 	Ring        time.Duration `yaml:"ring" doc:"Longest time that a call rings. Longer than the exchange's, which knows better why a call ends."`
 }
+
+// SetDefaults sets what a trunk has unless the file says otherwise.
+func (t *Trunk) SetDefaults() { t.Rules = rules.Default() }
 
 // SetDefaults sets what a gateway has unless the file says otherwise.
 func (g *Gateway) SetDefaults() { g.Transport = "udp" }
@@ -170,6 +175,7 @@ func (p *Peer) trunks() []conffile.Fault {
 			fs = append(fs, conffile.Bad(key+".name", fmt.Sprintf("%q stands twice", t.Name), "give each trunk a name of its own"))
 		}
 		seen[t.Name] = true
+		fs = append(fs, t.Rules.Check(key+".rules")...)
 		if len(t.Gateways) == 0 {
 			fs = append(fs, conffile.Bad(key+".gateways", "is empty", "name at least one"))
 		}

@@ -90,3 +90,11 @@ func (p Pass) address(v string) (string, bool) {
 	}
 	return out.String(), true
 }
+
+// Ruled reports whether a header has a rule of its own in this package's table, by its canonical name.
+func Ruled(canonical string) bool { return ruled(canonical) }
+
+// Open reports whether the configuration may make or change a header, by its canonical name.
+func Open(canonical string) bool {
+	return isToken(canonical) && !reserved(canonical) && (!ruled(canonical) || droppable(canonical))
+}
