@@ -29,7 +29,7 @@ func main() {
 		Config: "/etc/brickhouse/sbc.yaml",
 		Serve:  serve, Check: check,
 		Describe: func(w io.Writer) error { return conffile.Describe(w, d) },
-		Commands: append(admin.Commands(d.Control), quickstart.Command(), detachCommand()),
+		Commands: append(admin.Commands(d.Control), quickstart.Command(), detachCommand(), ruleCommand()),
 	}
 	os.Exit(command.Run(context.Background(), p, os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -89,7 +89,7 @@ func anyPrefix(s string, prefixes []string) bool {
 
 // pure rooms take values and return values: no sockets, no files, no clock of their own.
 var pure = []string{
-	"brickhouse/sbc/internal/topology", "brickhouse/sbc/internal/sanitize", "brickhouse/sbc/internal/admission",
+	"brickhouse/sbc/internal/topology", "brickhouse/sbc/internal/sanitize", "brickhouse/sbc/internal/rules", "brickhouse/sbc/internal/admission",
 	"brickhouse/sbc/internal/media/keying", "brickhouse/pbx/internal/dialplan", "brickhouse/shared/dialog",
 	"brickhouse/shared/corelink", "brickhouse/shared/sdp", "brickhouse/shared/tone", "brickhouse/shared/sipmsg", "brickhouse/shared/verdict",
 }

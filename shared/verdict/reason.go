@@ -54,6 +54,7 @@ const (
 	CSeqMismatch      Reason = "cseq-mismatch"      // CSeq method differs from the request's
 	BadContentLength  Reason = "bad-content-length" // Content-Length differs from the body
 	BadBody           Reason = "bad-body"           // body can't be parsed or is not allowed
+	BodyLimits        Reason = "body-limits"        // session description or multipart body with more lines, attributes or parts than allowed
 	UnsupportedBody   Reason = "unsupported-body"   // media type is not accepted
 	MethodNotAllowed  Reason = "method-not-allowed" // method is not served here
 	ExtensionRequired Reason = "extension-required" // Require names an extension we don't have

@@ -104,7 +104,7 @@ func phoneTLS(netip.AddrPort) *tls.Config {
 }
 
 // passed are the header fields that pass between two legs inside, beside those that the engine makes itself.
-var passed = []string{"Subject", "Content-Type", "Content-Disposition", "Event", "Info-Package", "Reason", "Retry-After", "Alert-Info"}
+var passed = []string{"Subject", "Privacy", "Content-Type", "Content-Disposition", "Event", "Info-Package", "Reason", "Retry-After", "Alert-Info"}
 
 // pass copies them. Everything else is built anew on each leg: extensions of one phone are not promised to another.
 func pass(dst, src sip.Message) {

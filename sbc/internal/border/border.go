@@ -84,6 +84,7 @@ type Border struct {
 // trunkTable is what the configuration says about carriers. It is a constant.
 type trunkTable struct {
 	byName  map[string]*route.Trunk
+	rules   map[string]trunkRules
 	sources *admission.Table
 }
 
@@ -137,8 +138,8 @@ func (b *Border) build() error {
 	timers := transaction.DefaultTimers()
 	b.tx = transaction.New(timers, b, b.log)
 	b.engine = b2bua.New(b2bua.Config{Transactions: b.tx, Timers: timers, Log: b.log, MaxCalls: cfg.Limits.Calls, Session: cfg.Session.Timers()})
+	b.realms = b.newRealms()
 	b.policies, b.media = b.legPolicies(), b.mediaRealms()
-	b.realms = map[realmName]*realm{core: {b: b, name: core}, access: {b: b, name: access}, peer: {b: b, name: peer}}
 	coreTLS, err := b.coreTLS()
 	if err != nil {
 		return err
@@ -172,7 +173,7 @@ func (b *Border) listen(r *realm, list []listen.Interface, id listen.Identity) e
 	if r.certs, err = listen.Certificates(string(r.name), list, id); err != nil {
 		return err
 	}
-	base := transport.Config{FlowKey: b.key, Limits: b.limits(), Log: b.log, Crowded: r.crowded}
+	base := transport.Config{FlowKey: b.key, Limits: r.limits(), Log: b.log, Crowded: r.crowded}
 	r.interfaces, err = listen.Open(string(r.name), list, r.certs, base, r)
 	return err
 }
@@ -180,12 +181,6 @@ func (b *Border) listen(r *realm, list []listen.Interface, id listen.Identity) e
 // peerTLS is how we call a gateway over TLS: its certificate must name the host that the configuration names.
 func (b *Border) peerTLS(host string) *tls.Config {
 	return transport.ClientTLS(&tls.Config{ServerName: host, GetClientCertificate: b.realms[peer].certs.GetClientCertificate})
-}
-
-func (b *Border) limits() transport.Limits {
-	l := transport.DefaultLimits()
-	l.MaxConnections, l.MaxPerSource = b.cfg.Limits.Connections, b.cfg.Limits.PerSource
-	return l
 }
 
 // coreTLS is how we prove ourselves to the exchange, and whom we take for it.
@@ -239,7 +234,7 @@ func (b *Border) mediaRealms() map[realmName]anchor.Realm {
 
 // compileTrunks makes a table of the carriers.
 func compileTrunks(list []Trunk) (*trunkTable, error) {
-	t := &trunkTable{byName: map[string]*route.Trunk{}}
+	t := &trunkTable{byName: map[string]*route.Trunk{}, rules: map[string]trunkRules{}}
 	sources := map[string][]netip.Prefix{}
 	for _, conf := range list {
 		trunk := &route.Trunk{Name: conf.Name}
@@ -256,6 +251,10 @@ func compileTrunks(list []Trunk) (*trunkTable, error) {
 			}
 		}
 		t.byName[conf.Name] = trunk
+		var err error
+		if t.rules[conf.Name], err = compileRules(conf.Rules); err != nil {
+			return nil, fmt.Errorf("trunk %s: rules: %w", conf.Name, err)
+		}
 	}
 	var err error
 	if t.sources, err = admission.New(sources); err != nil {

@@ -12,6 +12,8 @@ import (
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/route"
+	"brickhouse/sbc/internal/rules"
+	"brickhouse/sbc/internal/sanitize"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/conffile"
 	"brickhouse/shared/corelink"
@@ -51,6 +53,7 @@ type Access struct {
 	Media        MediaAddress       `yaml:"media" doc:"Media addresses towards phones."`
 	Registration Registration       `yaml:"registration" doc:"How long phones are registered."`
 	Redirect     string             `yaml:"redirect" oneof:"pass|refuse" doc:"What becomes of a phone's 3xx (its own call forwarding). pass: the exchange is told the number, nothing else, and decides. refuse: the phone counts as unavailable."`
+	Messages     sanitize.Messages  `yaml:"messages" doc:"What messages of phones may be like. A change takes a restart."`
 	SRTP         string             `yaml:"srtp" oneof:"require|allow|never" doc:"require: a phone that offers plain RTP is refused with 488. allow: SRTP if it offers it. never: only plain RTP, for laboratories."`
 }
 
@@ -59,6 +62,7 @@ type Peer struct {
 	Interfaces []listen.Interface `yaml:"interfaces" doc:"Where carriers send calls, and where calls to them leave."`
 	TLS        listen.Identity    `yaml:"tls" doc:"What the border shows to carriers over TLS."`
 	Media      MediaAddress       `yaml:"media" doc:"Media addresses towards carriers."`
+	Messages   sanitize.Messages  `yaml:"messages" doc:"What messages of carriers may be like. A change takes a restart."`
 	SRTP       string             `yaml:"srtp" oneof:"require|allow|never" doc:"As in access; most carriers speak plain RTP."`
 	Trunks     []Trunk            `yaml:"trunks" doc:"The carriers."`
 }
@@ -68,6 +72,7 @@ type Trunk struct {
 	Name     string         `yaml:"name" doc:"Name of the trunk, the same as in the exchange's configuration."`
 	Gateways []Gateway      `yaml:"gateways" doc:"Where calls to the carrier go."`
 	Sources  []netip.Prefix `yaml:"sources" doc:"Networks that the carrier's calls come from. They are never banned."`
+	Rules    rules.Config   `yaml:"rules" doc:"Numbers and headers of calls from and to the carrier; deploy/docs/rules.md explains them. Try them with sbc rule test."`
 }
 
 // Gateway is one way into a carrier's network.
@@ -79,12 +84,13 @@ type Gateway struct {
 
 // Core is the realm of the exchange.
 type Core struct {
-	Exchange    string       `yaml:"exchange" doc:"Address and port of the exchange's core link."`
-	ServerName  string       `yaml:"server_name" doc:"Name that the exchange's certificate must have."`
-	Certificate string       `yaml:"certificate" doc:"The border's certificate for the core link, PEM."`
-	Key         string       `yaml:"key" doc:"Its private key, PEM, mode 0600."`
-	CA          string       `yaml:"ca" doc:"Certificate authority that the exchange's certificate comes from, PEM."`
-	Media       MediaAddress `yaml:"media" doc:"Media addresses towards the inside."`
+	Exchange    string          `yaml:"exchange" doc:"Address and port of the exchange's core link."`
+	ServerName  string          `yaml:"server_name" doc:"Name that the exchange's certificate must have."`
+	Certificate string          `yaml:"certificate" doc:"The border's certificate for the core link, PEM."`
+	Key         string          `yaml:"key" doc:"Its private key, PEM, mode 0600."`
+	CA          string          `yaml:"ca" doc:"Certificate authority that the exchange's certificate comes from, PEM."`
+	Media       MediaAddress    `yaml:"media" doc:"Media addresses towards the inside."`
+	Limits      sanitize.Limits `yaml:"limits" doc:"The most of everything in a message of the exchange. A change takes a restart."`
 }
 
 // Limits is what the border takes on.
@@ -97,6 +103,9 @@ type Limits struct {
 	Ring        time.Duration `yaml:"ring" doc:"Longest time that a call rings. Longer than the exchange's, which knows better why a call ends."`
 }
 
+// SetDefaults sets what a trunk has unless the file says otherwise.
+func (t *Trunk) SetDefaults() { t.Rules = rules.Default() }
+
 // SetDefaults sets what a gateway has unless the file says otherwise.
 func (g *Gateway) SetDefaults() { g.Transport = "udp" }
 
@@ -106,9 +115,9 @@ func Default() Config {
 		State:   "/var/lib/brickhouse/sbc",
 		Control: "/run/brickhouse/sbc.sock",
 		Log:     telemetry.DefaultLog(),
-		Access:  Access{SRTP: "require", Redirect: "pass", Registration: DefaultRegistration()},
-		Peer:    Peer{SRTP: "allow"},
-		Core:    Core{ServerName: "pbx.brickhouse.internal"},
+		Access:  Access{SRTP: "require", Redirect: "pass", Registration: DefaultRegistration(), Messages: sanitize.DefaultMessages()},
+		Peer:    Peer{SRTP: "allow", Messages: sanitize.DefaultMessages()},
+		Core:    Core{ServerName: "pbx.brickhouse.internal", Limits: sanitize.DefaultLimits()},
 		Media:   anchor.DefaultConfig(),
 		Guard:   guard.Default(),
 		Session: b2bua.DefaultSession(),
@@ -145,6 +154,9 @@ func (c *Config) Validate() []conffile.Fault {
 	fs = append(fs, listen.Check("access", c.Access.Interfaces, c.Access.TLS, taken)...)
 	fs = append(fs, listen.Check("peer", c.Peer.Interfaces, c.Peer.TLS, taken)...)
 	fs = append(fs, c.Access.Registration.check()...)
+	fs = append(fs, c.Access.Messages.Check("access.messages", string(access))...)
+	fs = append(fs, c.Peer.Messages.Check("peer.messages", string(peer))...)
+	fs = append(fs, c.Core.Limits.Check("core.limits")...)
 	fs = append(fs, c.Peer.trunks()...)
 	fs = append(fs, c.Core.check()...)
 	fs = append(fs, c.Session.Check()...)
@@ -170,6 +182,7 @@ func (p *Peer) trunks() []conffile.Fault {
 			fs = append(fs, conffile.Bad(key+".name", fmt.Sprintf("%q stands twice", t.Name), "give each trunk a name of its own"))
 		}
 		seen[t.Name] = true
+		fs = append(fs, t.Rules.Check(key+".rules")...)
 		if len(t.Gateways) == 0 {
 			fs = append(fs, conffile.Bad(key+".gateways", "is empty", "name at least one"))
 		}

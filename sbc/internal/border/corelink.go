@@ -142,7 +142,7 @@ func (l *coreLink) dial(ctx context.Context) (*transport.Flow, error) {
 	}
 	return transport.Dial(ctx, transport.DialConfig{
 		Name: string(core), Network: transport.TLS, Remote: netip.AddrPortFrom(addrs[0].Unmap(), uint16(n)),
-		TLS: l.tls,
+		TLS: l.tls, Limits: transport.Limits{MaxMessage: int(l.cfg.Limits.Message)},
 	}, l.b.realms[core])
 }
 

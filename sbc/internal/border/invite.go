@@ -11,7 +11,6 @@ import (
 
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/route"
-	"brickhouse/sbc/internal/sanitize"
 	"brickhouse/sbc/internal/topology"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/corelink"
@@ -36,15 +35,18 @@ func (b *Border) invite(from realmName, s *transaction.Server) verdict.Verdict {
 
 // inviteIn calls the exchange on behalf of a remote phone or a trunk.
 func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict {
-	req := s.Request()
-	number, err := topology.User(req.Recipient)
-	if err != nil {
-		return verdict.Rejected(sip.StatusAddressIncomplete, verdict.BadURI)
-	}
-	realm, trunk := corelink.RealmAccess, ""
+	req, realm, trunk := s.Request(), corelink.RealmAccess, ""
+	var party parties
+	var err error
 	if from == peer {
 		realm = corelink.RealmPeer
 		trunk, _ = b.trunks.Load().sources.Trunk(s.Flow().Remote().Addr())
+		party, err = b.fromTrunk(trunk, req)
+	} else {
+		party, err = b.fromPhone(req)
+	}
+	if err != nil {
+		return verdict.Rejected(sip.StatusAddressIncomplete, verdict.BadURI)
 	}
 	exchange := b.core.current()
 	if exchange == nil {
@@ -54,14 +56,13 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict
 	if trace == "" {
 		trace = sipmsg.NewTag()
 	}
-	caller := topology.Caller(req.From(), b.cfg.Domain)
-	plan := b.plan(trace, caller.URI.User, number)
+	plan := b.plan(trace, party.caller.URI.User, party.called.User)
 	plan.Policy = b.policies[from]
 	plan.Info.From, plan.Info.To = string(from)+trunk, string(core)
 	plan.Groups = [][]b2bua.Target{{{
-		Name: "exchange", Flow: exchange, Policy: b.policies[core],
-		URI: topology.Address(number, b.cfg.Domain), From: caller, To: topology.Callee(number, b.cfg.Domain),
-		Headers: b.privateHeaders(realm, trunk, s.Flow(), trace),
+		Name: "exchange", Flow: exchange, Policy: b.inner(from),
+		URI: party.called, From: party.caller, To: party.callee,
+		Headers: append(party.headers, b.privateHeaders(realm, trunk, s.Flow(), trace)...),
 	}}}
 	flow := s.Flow()
 	plan.Learn = func(res *sip.Response) { b.learn(flow, res) }
@@ -102,20 +103,20 @@ func (b *Border) inviteOut(s *transaction.Server) verdict.Verdict {
 // inviteTrunk calls a number through a trunk's gateways, one after the other.
 func (b *Border) inviteTrunk(s *transaction.Server, name, trace string) verdict.Verdict {
 	req := s.Request()
-	number, err := topology.User(req.Recipient)
-	if err != nil || !listen.IsHost(req.Recipient.Host) {
-		return verdict.Rejected(sip.StatusAddressIncomplete, verdict.BadURI)
-	}
 	trunk, ok := b.trunks.Load().byName[name]
 	if !ok {
 		return verdict.Rejected(sip.StatusNotFound, verdict.TrunkFailed)
 	}
+	party, err := b.toTrunk(name, req)
+	if err != nil || !listen.IsHost(req.Recipient.Host) {
+		return verdict.Rejected(sip.StatusAddressIncomplete, verdict.BadURI)
+	}
 	if !trunk.Named() {
-		return b.callTrunk(s, trunk, number, trace)
+		return b.callTrunk(s, trunk, party, trace)
 	}
 	// A name server may take its time, and the core link's reader must not wait for it.
 	started := b.workers.Go(func() {
-		if v := b.callTrunk(s, trunk, number, trace); !v.OK() {
+		if v := b.callTrunk(s, trunk, party, trace); !v.OK() {
 			b.refuseServer(s, v)
 		}
 	}, func() { b.refuseServer(s, verdict.Rejected(sip.StatusInternalServerError, verdict.Internal)) })
@@ -126,7 +127,7 @@ func (b *Border) inviteTrunk(s *transaction.Server, name, trace string) verdict.
 }
 
 // callTrunk finds the trunk's gateways and begins the call.
-func (b *Border) callTrunk(s *transaction.Server, trunk *route.Trunk, number, trace string) verdict.Verdict {
+func (b *Border) callTrunk(s *transaction.Server, trunk *route.Trunk, party parties, trace string) verdict.Verdict {
 	ctx, cancel := context.WithTimeout(b.closing, resolveTimeout)
 	defer cancel()
 	hops, err := trunk.Hops(ctx, b.resolver)
@@ -134,10 +135,8 @@ func (b *Border) callTrunk(s *transaction.Server, trunk *route.Trunk, number, tr
 		b.log.Error("trunk has no gateway", "trunk", trunk.Name, "error", err)
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.TrunkFailed)
 	}
-	req := s.Request()
-	caller := topology.Caller(req.From(), req.From().Address.Host)
-	plan := b.plan(trace, caller.URI.User, number)
-	plan.Policy = b.policies[core]
+	plan := b.plan(trace, party.caller.URI.User, party.called.User)
+	plan.Policy = b.inner(peer)
 	plan.Info.From, plan.Info.To = string(core), "trunk "+trunk.Name
 	side := anchor.Endpoint{Realm: b.media[peer], SecureHop: true}
 	for _, h := range hops {
@@ -149,7 +148,7 @@ func (b *Border) callTrunk(s *transaction.Server, trunk *route.Trunk, number, tr
 			side.Local = out.AddrTo(h.Addr).Unmap()
 		}
 		side.SecureHop = side.SecureHop && h.Gateway.Network == "tls" // keys go to none if one of them is not secure
-		plan.Groups = append(plan.Groups, []b2bua.Target{b.hop(trunk, h, out, topology.Address(number, req.Recipient.Host), caller)})
+		plan.Groups = append(plan.Groups, []b2bua.Target{b.hop(trunk, h, out, party)})
 	}
 	if len(plan.Groups) == 0 {
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.TrunkFailed)
@@ -159,10 +158,10 @@ func (b *Border) callTrunk(s *transaction.Server, trunk *route.Trunk, number, tr
 
 // hop is one gateway's address as a target. The carrier is called by the address that the exchange names it by: the
 // exchange's answer to a challenge is made for that address (RFC 7616 §3.4.6).
-func (b *Border) hop(t *route.Trunk, h route.Hop, out *transport.Interface, callee sip.Uri, caller dialog.Party) b2bua.Target {
+func (b *Border) hop(t *route.Trunk, h route.Hop, out *transport.Interface, party parties) b2bua.Target {
 	return b2bua.Target{
 		Name: t.Name + " " + h.Addr.String(), Policy: b.policies[peer],
-		URI: callee, From: caller, To: dialog.Party{URI: callee},
+		URI: party.called, From: party.caller, To: party.callee, Headers: party.headers,
 		Dial: func(ctx context.Context) (*transport.Flow, error) {
 			switch out.Network() {
 			case transport.UDP:
@@ -267,21 +266,34 @@ func mediaError(err error) error {
 	return err
 }
 
-// legPolicies say how the border looks on each side, and what passes.
+// legPolicies say how the border looks on each side, and what passes. The legs to the exchange differ by whose call it is.
 func (b *Border) legPolicies() map[realmName]*b2bua.LegPolicy {
+	a, p := b.realms[access].rules, b.realms[peer].rules
 	return map[realmName]*b2bua.LegPolicy{
-		access: {Contact: contactURI, Pass: pass(sanitize.Outward), Allow: sanitize.Allow(string(access))},
-		peer:   {Contact: contactURI, Pass: pass(sanitize.ToTrunk), Allow: sanitize.Allow(string(peer)), Flow: b.peerFlow},
-		core: {
-			Contact: contactURI, Pass: pass(sanitize.Inward), Allow: sanitize.Allow(string(core)),
-			Flow:  func(*dialog.Dialog, *transport.Flow) *transport.Flow { return b.core.current() },
-			Roams: func(_, now *transport.Flow) bool { return b.realmOf(now) == core },
-		},
+		access:     {Contact: contactURI, Pass: a.Out, Allow: a.Allow()},
+		peer:       {Contact: contactURI, Pass: unlessFirst(p.Out), Allow: p.Allow(), Flow: b.peerFlow},
+		core:       b.corePolicy(a.In),
+		coreOfPeer: b.corePolicy(unlessFirst(p.In)),
 	}
 }
 
-func pass(p sanitize.Policy) func(dst, src sip.Message) {
-	return func(dst, src sip.Message) { sanitize.Copy(dst, src, p) }
+// coreOfPeer names the policy of a leg to the exchange whose call comes from a carrier or goes to one.
+const coreOfPeer realmName = "core of peer"
+
+// inner is the policy of the leg to the exchange, in a call that the realm has the other leg of.
+func (b *Border) inner(outer realmName) *b2bua.LegPolicy {
+	if outer == peer {
+		return b.policies[coreOfPeer]
+	}
+	return b.policies[core]
+}
+
+func (b *Border) corePolicy(pass func(dst, src sip.Message)) *b2bua.LegPolicy {
+	return &b2bua.LegPolicy{
+		Contact: contactURI, Pass: pass, Allow: b.realms[core].rules.Allow(),
+		Flow:  func(*dialog.Dialog, *transport.Flow) *transport.Flow { return b.core.current() },
+		Roams: func(_, now *transport.Flow) bool { return b.realmOf(now) == core },
+	}
 }
 
 // contactURI is our Contact on a flow: an address and nothing else.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"brickhouse/sbc/internal/sanitize"
 	"brickhouse/shared/transport"
 	"brickhouse/shared/verdict"
 )
@@ -24,6 +25,23 @@ type realm struct {
 	name       realmName
 	certs      *transport.Certificates // nil where nothing listens for TLS
 	interfaces []*transport.Interface
+	rules      *sanitize.Realm // what its messages may be like
+}
+
+func (b *Border) newRealms() map[realmName]*realm {
+	out := map[realmName]*realm{}
+	for name, m := range map[realmName]sanitize.Messages{access: b.cfg.Access.Messages, peer: b.cfg.Peer.Messages, core: {Limits: b.cfg.Core.Limits}} {
+		out[name] = &realm{b: b, name: name, rules: sanitize.NewRealm(string(name), m)}
+	}
+	return out
+}
+
+// limits is what the realm's sockets take on.
+func (r *realm) limits() transport.Limits {
+	l := transport.DefaultLimits()
+	l.MaxConnections, l.MaxPerSource = r.b.cfg.Limits.Connections, r.b.cfg.Limits.PerSource
+	l.MaxDatagram, l.MaxMessage = r.rules.Sizes()
+	return l
 }
 
 // Accept decides about a source before anything of it is read. Nobody but a carrier connects to the carriers' side.

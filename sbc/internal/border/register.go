@@ -9,7 +9,6 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"brickhouse/sbc/internal/regcache"
-	"brickhouse/sbc/internal/sanitize"
 	"brickhouse/sbc/internal/topology"
 	"brickhouse/shared/corelink"
 	"brickhouse/shared/dialog"
@@ -117,7 +116,7 @@ func (r *registration) build(link *transport.Flow) (*sip.Request, verdict.Verdic
 	}
 	path := sip.Uri{Scheme: "sip", User: r.flow.ID(), Host: host, Port: port, UriParams: sip.HeaderParams{{K: "lr"}, {K: "ob"}}}
 	out.AppendHeader(sip.NewHeader("Path", "<"+path.String()+">")) // RFC 3327 §5.1, RFC 5626 §5.1
-	sanitize.Copy(out, in, sanitize.Inward)
+	r.b.realms[access].rules.In(out, in)
 	out.AppendHeader(sip.NewHeader("Supported", "path"))
 	r.b.private(out, corelink.RealmAccess, "", r.flow, "")
 	out.SetBody(nil)
@@ -170,7 +169,7 @@ func (r *registration) onEvent(ev transaction.Event) {
 	}
 	proven := r.b.learn(r.flow, res)
 	out := sipmsg.Response(r.server.Request(), res.StatusCode, "", sipmsg.NewTag())
-	sanitize.Copy(out, res, sanitize.Outward)
+	r.b.realms[access].rules.Out(out, res)
 	if res.IsSuccess() {
 		r.flow.MarkTrusted()
 		r.keep(res, out, proven)

@@ -27,7 +27,7 @@ import (
 
 // Raw screens the bytes of one message before the parser sees them.
 func (r *realm) Raw(f *transport.Flow, data []byte) verdict.Verdict {
-	return sanitize.Raw(data, !f.Reliable())
+	return r.rules.Raw(data, !f.Reliable())
 }
 
 // Message screens a parsed message and hands what may go on to its transaction.
@@ -49,7 +49,7 @@ func (r *realm) screen(f *transport.Flow, msg sip.Message) verdict.Verdict {
 	if req != nil && r.stranger(f.Remote()) {
 		return verdict.Dropped(verdict.UnknownPeer)
 	}
-	if v := sanitize.Message(string(r.name), msg); !v.OK() {
+	if v := r.rules.Message(msg); !v.OK() {
 		return v
 	}
 	if req == nil {
@@ -74,7 +74,7 @@ func (r *realm) refuse(f *transport.Flow, msg sip.Message, v verdict.Verdict) {
 	if v.Action != verdict.Reject || req == nil || req.IsAck() {
 		return
 	}
-	res := sanitize.Refusal(req, string(r.name), v)
+	res := r.rules.Refusal(req, v)
 	if err := f.Send(sipmsg.Bytes(res)); err != nil {
 		r.b.log.Debug("refusing a message", "error", err)
 	}
@@ -142,7 +142,7 @@ func (b *Border) Stray(f *transport.Flow, res *sip.Response) {
 // options answers a ping (RFC 3261 §11.2).
 func (b *Border) options(from realmName, s *transaction.Server) verdict.Verdict {
 	res := sipmsg.Response(s.Request(), sip.StatusOK, "", sipmsg.NewTag())
-	res.AppendHeader(sip.NewHeader("Allow", sanitize.Allow(string(from))))
+	res.AppendHeader(sip.NewHeader("Allow", b.realms[from].rules.Allow()))
 	res.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
 	res.SetBody(nil)
 	if err := s.Respond(res); err != nil {
@@ -158,7 +158,7 @@ func (b *Border) refuseServer(s *transaction.Server, v verdict.Verdict) {
 	if v.Action != verdict.Reject {
 		v = verdict.Rejected(sip.StatusForbidden, v.Reason)
 	}
-	res := sanitize.Refusal(s.Request(), string(from), v)
+	res := b.realms[from].rules.Refusal(s.Request(), v)
 	switch v.Code {
 	case sip.StatusServiceUnavailable:
 		res.AppendHeader(sip.NewHeader("Retry-After", retryAfterCore))

@@ -17,7 +17,7 @@ const (
 )
 
 // body judges the body of a request: a type that the method may carry, no encoding, and for the small types the content.
-func body(req *sip.Request) verdict.Verdict {
+func (r *Realm) body(req *sip.Request) verdict.Verdict {
 	data := req.Body()
 	if !accepts(req) {
 		return verdict.Rejected(406, verdict.UnsupportedBody)
@@ -25,7 +25,7 @@ func body(req *sip.Request) verdict.Verdict {
 	if len(data) == 0 {
 		return verdict.Passed
 	}
-	if len(data) > maxBody {
+	if len(data) > int(r.limits.Body) {
 		return verdict.Rejected(413, verdict.Oversize)
 	}
 	if optional(req) || req.IsAck() || req.IsCancel() || req.Method == sip.BYE {
@@ -34,6 +34,9 @@ func body(req *sip.Request) verdict.Verdict {
 	typ := mediaType(req)
 	if !slices.Contains(bodies[req.Method], typ) || encoded(req) {
 		return verdict.Rejected(415, verdict.UnsupportedBody) // RFC 3261 §8.2.3
+	}
+	if typ == typeSDP && !r.limits.description(data) {
+		return verdict.Rejected(413, verdict.BodyLimits)
 	}
 	if !content(typ, data) {
 		return verdict.Rejected(400, verdict.BadBody)

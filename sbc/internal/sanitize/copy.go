@@ -13,27 +13,23 @@ import (
 // maxValues bounds how many values of one header pass.
 const maxValues = 8
 
-// Copy puts into dst the headers of src that may pass that way, each made anew by its rule; what does not fit its rule is
-// left out. dst keeps what it has. The body is not copied, but where Content-Type is, the body may be.
+// Copy puts into dst the headers of src that may pass that way by the tables alone, each made anew by its rule; what does
+// not fit its rule is left out. dst keeps what it has. The body is not copied, but where Content-Type is, the body may be.
 func Copy(dst, src sip.Message, p Policy) {
-	method, code, ok := kind(src)
-	if !ok {
-		return
-	}
-	for i := range rules {
-		r := &rules[i]
-		if !r.fits(p, method, code) {
+	r := Realm{}
+	r.cross(dst, src, p, nil)
+}
+
+// copy puts into dst what src has of the rule's header.
+func (r *rule) copy(dst, src sip.Message) {
+	n := 0
+	for _, v := range sipmsg.Headers(src, r.name) {
+		made, ok := r.remake(v, src)
+		if !ok || sipmsg.Add(dst, r.name, made) != nil {
 			continue
 		}
-		n := 0
-		for _, v := range sipmsg.Headers(src, r.name) {
-			made, ok := r.remake(v, src)
-			if !ok || sipmsg.Add(dst, r.name, made) != nil {
-				continue
-			}
-			if n++; n == maxValues {
-				break
-			}
+		if n++; n == maxValues {
+			break
 		}
 	}
 }

@@ -1,11 +1,6 @@
 package sanitize
 
-import (
-	"slices"
-	"strings"
-
-	"github.com/emiago/sipgo/sip"
-)
+import "github.com/emiago/sipgo/sip"
 
 // The realms, as the border names them.
 const (
@@ -20,17 +15,6 @@ var methods = map[string][]sip.RequestMethod{
 	realmAccess: {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REGISTER},
 	realmPeer:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE},
 	realmCore:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE},
-}
-
-func allows(realm string, m sip.RequestMethod) bool { return slices.Contains(methods[realm], m) }
-
-// Allow is the value of the Allow header that a realm sees.
-func Allow(realm string) string {
-	names := make([]string, 0, len(methods[realm]))
-	for _, m := range methods[realm] {
-		names = append(names, string(m))
-	}
-	return strings.Join(names, ", ")
 }
 
 // registerExtensions are those of a REGISTER from a phone: RFC 3327 and RFC 5626.

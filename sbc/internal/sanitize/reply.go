@@ -15,20 +15,20 @@ import (
 
 // Refusal makes the response to a request that was refused, with what RFC 3261 demands beside the code: Allow with 405,
 // Accept with 406 and 415, Unsupported with 420.
-func Refusal(req *sip.Request, realm string, v verdict.Verdict) *sip.Response {
+func (r *Realm) Refusal(req *sip.Request, v verdict.Verdict) *sip.Response {
 	res := sipmsg.Response(req, v.Code, "", statelessTag(req))
-	if tags := unsupported(realm, req); v.Code == 420 && len(tags) > 0 { // RFC 3261 §8.2.2.3
+	if tags := unsupported(r.name, req); v.Code == 420 && len(tags) > 0 { // RFC 3261 §8.2.2.3
 		res.AppendHeader(sip.NewHeader("Unsupported", strings.Join(tags, ", ")))
 	}
-	Explain(res, realm, v)
+	r.Explain(res, v)
 	return res
 }
 
 // Explain adds to a refusal what can be told without the request.
-func Explain(res *sip.Response, realm string, v verdict.Verdict) {
+func (r *Realm) Explain(res *sip.Response, v verdict.Verdict) {
 	switch v.Code {
 	case 405: // RFC 3261 §8.2.1
-		res.AppendHeader(sip.NewHeader("Allow", Allow(realm)))
+		res.AppendHeader(sip.NewHeader("Allow", r.Allow()))
 	case 406, 415: // RFC 3261 §8.2.3
 		method := sip.INVITE
 		if res.CSeq() != nil {

@@ -25,6 +25,7 @@ type rule struct {
 	methods []sip.RequestMethod // in these requests and their responses; nil means all
 	codes   []int               // nil: in requests; allResponses, or only responses with these codes
 	also    bool                // with codes: in requests too
+	needed  bool                // calls or phones can't do without it, so that the configuration can't drop it
 	// remake makes the value anew, or refuses it. It gets one element of a list.
 	remake func(value string, src sip.Message) (string, bool)
 }
@@ -38,23 +39,23 @@ var allResponses = []int{0}
 var rules = []rule{
 	// A phone's credentials go to the exchange. The exchange's go to the trunk that asked for them, and never to a phone:
 	// a called party that challenges gets nothing (CVE-2021-41158).
-	{name: "Authorization", ways: Inward | ToTrunk, remake: credentials},
-	{name: "Proxy-Authorization", ways: Inward | ToTrunk, remake: credentials},
-	{name: "WWW-Authenticate", ways: Inward | Outward, codes: []int{401}, remake: challenge},
-	{name: "Proxy-Authenticate", ways: Inward | Outward, codes: []int{407}, remake: challenge},
+	{name: "Authorization", ways: Inward | ToTrunk, needed: true, remake: credentials},
+	{name: "Proxy-Authorization", ways: Inward | ToTrunk, needed: true, remake: credentials},
+	{name: "WWW-Authenticate", ways: Inward | Outward, codes: []int{401}, needed: true, remake: challenge},
+	{name: "Proxy-Authenticate", ways: Inward | Outward, codes: []int{407}, needed: true, remake: challenge},
 
-	{name: "Content-Type", ways: anyWay, codes: allResponses, also: true, remake: contentType},
+	{name: "Content-Type", ways: anyWay, codes: allResponses, also: true, needed: true, remake: contentType},
 
-	{name: "Expires", ways: anyWay, methods: []sip.RequestMethod{sip.REGISTER, sip.SUBSCRIBE, sip.PUBLISH}, codes: allResponses, also: true, remake: seconds},
-	{name: "Min-Expires", ways: anyWay, codes: []int{423}, remake: seconds},
+	{name: "Expires", ways: anyWay, methods: []sip.RequestMethod{sip.REGISTER, sip.SUBSCRIBE, sip.PUBLISH}, codes: allResponses, also: true, needed: true, remake: seconds},
+	{name: "Min-Expires", ways: anyWay, codes: []int{423}, needed: true, remake: seconds},
 	{name: "Retry-After", ways: anyWay, codes: []int{404, 413, 480, 486, 500, 503, 600, 603}, remake: seconds}, // RFC 3261 §20.33
-	{name: "Supported", ways: Inward, methods: []sip.RequestMethod{sip.REGISTER}, remake: oneOf("outbound")},
-	{name: "Require", ways: Outward, methods: []sip.RequestMethod{sip.REGISTER}, codes: allResponses, remake: oneOf("outbound")},
+	{name: "Supported", ways: Inward, methods: []sip.RequestMethod{sip.REGISTER}, needed: true, remake: oneOf("outbound")},
+	{name: "Require", ways: Outward, methods: []sip.RequestMethod{sip.REGISTER}, codes: allResponses, needed: true, remake: oneOf("outbound")},
 	{name: "Privacy", ways: Inward | ToTrunk, methods: []sip.RequestMethod{sip.INVITE}, remake: privacy},
 	{name: "Reason", ways: anyWay, methods: []sip.RequestMethod{sip.INVITE, sip.BYE, sip.CANCEL}, codes: allResponses, also: true, remake: reason},
 
-	{name: "Event", ways: anyWay, methods: []sip.RequestMethod{sip.SUBSCRIBE, sip.NOTIFY, sip.PUBLISH}, remake: event},
-	{name: "Subscription-State", ways: anyWay, methods: []sip.RequestMethod{sip.NOTIFY}, remake: subscriptionState},
+	{name: "Event", ways: anyWay, methods: []sip.RequestMethod{sip.SUBSCRIBE, sip.NOTIFY, sip.PUBLISH}, needed: true, remake: event},
+	{name: "Subscription-State", ways: anyWay, methods: []sip.RequestMethod{sip.NOTIFY}, needed: true, remake: subscriptionState},
 }
 
 // fits reports whether the rule holds for a message that goes that way.

@@ -20,7 +20,15 @@ import (
 // message builds a request or response with extra header lines and a body.
 func message(t testing.TB, start, method, extra, body string) sip.Message {
 	t.Helper()
-	text := start + "\r\n" +
+	text := plainText(start, method, extra, body)
+	if v := Raw([]byte(text), true); !v.OK() {
+		t.Fatalf("test message: %v\n%s", v, text)
+	}
+	return mustParse(t, text)
+}
+
+func plainText(start, method, extra, body string) string {
+	return start + "\r\n" +
 		"Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK776asdhds;rport\r\n" +
 		"From: \"Alice\" <sip:1001@example.com>;tag=1928301774\r\n" +
 		"To: <sip:1002@example.com>\r\n" +
@@ -28,9 +36,14 @@ func message(t testing.TB, start, method, extra, body string) sip.Message {
 		"CSeq: 314159 " + method + "\r\n" +
 		"Contact: <sip:1001@192.0.2.1:5060>\r\n" + extra +
 		fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
-	if v := Raw([]byte(text), true); !v.OK() {
-		t.Fatalf("test message: %v\n%s", v, text)
-	}
+}
+
+func invite(extra, body string) string {
+	return plainText("INVITE sip:1002@example.com SIP/2.0", "INVITE", extra, body)
+}
+
+func mustParse(t testing.TB, text string) sip.Message {
+	t.Helper()
 	msg, err := sipmsg.Parse([]byte(text))
 	if err != nil {
 		t.Fatalf("test message: %v\n%s", err, text)

@@ -97,8 +97,8 @@ func offences() []verdict.Reason {
 
 		verdict.ControlBytes, verdict.BadUTF8, verdict.BadStartLine, verdict.BadVersion, verdict.BadHeader, verdict.BadURI,
 		verdict.EmbeddedHeaders, verdict.TooManyHeaders, verdict.HeaderTooLong, verdict.DuplicateHeader, verdict.MissingHeader,
-		verdict.BadNumber, verdict.CSeqMismatch, verdict.BadContentLength, verdict.BadBody, verdict.UnsupportedBody,
-		verdict.MethodNotAllowed, verdict.ExtensionRequired, verdict.TooManyHops, verdict.LoopDetected, verdict.UnknownDomain,
+		verdict.BadNumber, verdict.CSeqMismatch, verdict.BadContentLength, verdict.BadBody, verdict.BodyLimits,
+		verdict.UnsupportedBody, verdict.MethodNotAllowed, verdict.ExtensionRequired, verdict.TooManyHops, verdict.LoopDetected, verdict.UnknownDomain,
 		verdict.UnknownDialog, verdict.StrayResponse, verdict.StrayACK, verdict.UnknownPeer,
 
 		verdict.BadCredentials, verdict.UnknownUser, verdict.MalformedMessage, verdict.ScannerSignature, verdict.NotAllowed,
