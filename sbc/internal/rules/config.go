@@ -43,7 +43,7 @@ type Numbers struct {
 type Identity struct {
 	Caller string   `yaml:"caller" oneof:"asserted|from" doc:"asserted: From shows the number in P-Asserted-Identity, if a trusted carrier gives one (in), or a number of ours (out). from: From stays."`
 	Own    []string `yaml:"own" doc:"How our numbers begin, in the form that they are written in, as +4930123456. Empty: every caller's number is ours."`
-	Number string   `yaml:"number" doc:"Number of ours for callers that have none: extensions, and diverted calls from elsewhere."`
+	Number string   `yaml:"number" doc:"Number of ours, in the same form, for callers that have none: extensions, and diverted calls from elsewhere."`
 	Assert string   `yaml:"assert" oneof:"none|p-asserted-identity|p-preferred-identity" doc:"Header that says which number of ours calls."`
 }
 

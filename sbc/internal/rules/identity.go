@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"brickhouse/sbc/internal/topology"
 	"brickhouse/shared/sipmsg"
 )
 
@@ -32,7 +33,7 @@ func (s *Set) callerIn(v *view) {
 	for _, name := range []string{"P-Asserted-Identity", "P-Preferred-Identity"} { // trust took off what is not to be believed
 		for _, value := range v.values(name) {
 			n, err := sipmsg.ParseNameAddr(value)
-			if err != nil {
+			if err != nil || n.URI.User == topology.Anonymous {
 				continue
 			}
 			if n.Display != "" {
@@ -54,6 +55,7 @@ func (s *Set) callerOut(v *view) {
 	if id.Number != "" && (anonymous && asserted == v.from.Address.User || !id.own(asserted)) {
 		asserted = id.Number
 	}
+	shown := v.from.Address.User
 	v.remove("P-Asserted-Identity")
 	v.remove("P-Preferred-Identity")
 	if !anonymous && id.Caller == "asserted" {
@@ -61,7 +63,7 @@ func (s *Set) callerOut(v *view) {
 	}
 	if name := headerOf[id.Assert]; name != "" && number(asserted) {
 		display := ""
-		if !anonymous {
+		if asserted == shown { // the name is of who calls, not of the number that stands in for him
 			display = v.from.DisplayName
 		}
 		v.set(name, []string{sipmsg.NameAddr{Display: display, URI: address(asserted, v.Caller)}.String()})
