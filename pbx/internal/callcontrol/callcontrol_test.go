@@ -329,9 +329,12 @@ func TestEngineRefuses(t *testing.T) {
 		if recs := r.records(); len(recs) != 1 || recs[0].Dialled != "*43" || recs[0].Reason != verdict.Overload {
 			t.Errorf("records %+v", recs)
 		}
-		if rows := r.store.Calls(); len(rows) != 1 || rows[0].Dialled != "1001" {
-			t.Errorf("rows %+v", rows)
-		}
+		eventually(t, func() string {
+			if rows := r.store.Calls(); len(rows) != 1 || rows[0].Dialled != "1001" {
+				return fmt.Sprintf("%d rows", len(rows))
+			}
+			return ""
+		})
 	})
 	t.Run("closing", func(t *testing.T) {
 		r := newRig(t, nil)
