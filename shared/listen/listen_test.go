@@ -58,7 +58,7 @@ func TestCheck(t *testing.T) {
 		"needs no identity": {[]Interface{at("tcp", "192.0.2.1:5061")}, Identity{}, ""},
 	} {
 		taken := map[string]string{"192.0.2.9:5060/udp": "y.interfaces[3]"}
-		fs := Check("x", c.list, c.id, taken)
+		fs := Check("x", c.list, TLS{Identity: c.id}, taken)
 		if c.want == "" {
 			if len(fs) > 0 {
 				t.Errorf("%s: %v", name, fs)
@@ -116,13 +116,13 @@ func issue(t *testing.T, ca *pki.Authority, id Identity, use pki.Use) {
 
 func TestCertificates(t *testing.T) {
 	id, _ := identity(t)
-	if certs, err := Certificates("x", []Interface{at("udp", "127.0.0.1:1")}, Identity{Certificate: "not there"}); certs != nil || err != nil {
+	if certs, err := Certificates("x", []Interface{at("udp", "127.0.0.1:1")}, TLS{Identity: Identity{Certificate: "not there"}}); certs != nil || err != nil {
 		t.Errorf("nobody needs one: %v, %v", certs, err)
 	}
-	if certs, err := Certificates("x", []Interface{at("udp", "127.0.0.1:1"), at("tls", "127.0.0.1:1")}, id); certs == nil || err != nil {
+	if certs, err := Certificates("x", []Interface{at("udp", "127.0.0.1:1"), at("tls", "127.0.0.1:1")}, TLS{Identity: id}); certs == nil || err != nil {
 		t.Errorf("%v, %v", certs, err)
 	}
-	_, err := Certificates("x", []Interface{at("tls", "127.0.0.1:1")}, Identity{Certificate: "/not/there", Key: "/not/there"})
+	_, err := Certificates("x", []Interface{at("tls", "127.0.0.1:1")}, TLS{Identity: Identity{Certificate: "/not/there", Key: "/not/there"}})
 	if err == nil || !strings.HasPrefix(err.Error(), "x.tls: /not/there: ") {
 		t.Errorf("%v", err)
 	}
@@ -135,7 +135,7 @@ func TestCertificates(t *testing.T) {
 func TestOpen(t *testing.T) {
 	id, pool := identity(t)
 	list := []Interface{at("udp", "127.0.0.1:0"), at("tcp", "127.0.0.1:0"), at("tls", "127.0.0.1:0")}
-	certs, err := Certificates("x", list, id)
+	certs, err := Certificates("x", list, TLS{Identity: id})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -149,7 +149,7 @@ func (s *stream) frames(fr *framer, clock *readClock, now time.Time) verdict.Rea
 		case frameNone:
 			return verdict.None
 		case framePing:
-			if s.trusted.Load() {
+			if s.trusted.Load() || !clock.last.IsZero() { // it gains a stranger no time, but who says nothing gets nothing
 				_ = s.send(pong) // RFC 5626 §4.4.1; a failure ends the connection by itself
 			}
 		case frameMessage:

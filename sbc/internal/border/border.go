@@ -168,9 +168,9 @@ func (b *Border) build() error {
 }
 
 // listen binds the sockets of a realm.
-func (b *Border) listen(r *realm, list []listen.Interface, id listen.Identity) error {
+func (b *Border) listen(r *realm, list []listen.Interface, conf listen.TLS) error {
 	var err error
-	if r.certs, err = listen.Certificates(string(r.name), list, id); err != nil {
+	if r.certs, err = listen.Certificates(string(r.name), list, conf); err != nil {
 		return err
 	}
 	base := transport.Config{FlowKey: b.key, Limits: r.limits(), Log: b.log, Crowded: r.crowded}
@@ -194,7 +194,7 @@ func (b *Border) coreTLS() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("core.ca: %w", err)
 	}
-	b.realms[core].certs = certs
+	b.realms[core].certs = &listen.Credentials{Certificates: certs}
 	return transport.ClientTLS(&tls.Config{
 		ServerName: c.ServerName, RootCAs: roots, GetClientCertificate: certs.GetClientCertificate,
 	}), nil

@@ -6,6 +6,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"brickhouse/sbc/internal/sanitize"
+	"brickhouse/shared/listen"
 	"brickhouse/shared/transport"
 	"brickhouse/shared/verdict"
 )
@@ -23,7 +24,7 @@ const (
 type realm struct {
 	b          *Border
 	name       realmName
-	certs      *transport.Certificates // nil where nothing listens for TLS
+	certs      *listen.Credentials // nil where nothing listens for TLS
 	interfaces []*transport.Interface
 	rules      *sanitize.Realm // what its messages may be like
 }
