@@ -7,6 +7,7 @@ replace github.com/pion/transport/v5 => github.com/pion/transport/v5 v5.0.0
 
 require (
 	github.com/cilium/ebpf v0.22.0
+	github.com/coder/websocket v1.8.15
 	github.com/emiago/sipgo v1.7.2
 	github.com/goccy/go-yaml v1.19.2
 	github.com/hashicorp/go-memdb v1.3.5

@@ -18,9 +18,11 @@ import (
 
 // Interface is one listening socket.
 type Interface struct {
-	Transport string         `yaml:"transport" oneof:"udp|tcp|tls" doc:"Transport protocol."`
+	Transport string         `yaml:"transport" oneof:"udp|tcp|tls|wss|ws" doc:"Transport protocol. wss: SIP over a WebSocket on TLS, for phones in browsers; ws: the same without TLS, for laboratories."`
 	Listen    netip.AddrPort `yaml:"listen" doc:"Address and port to listen on; 0.0.0.0 and [::] take all addresses of the host."`
 	Advertise string         `yaml:"advertise" doc:"Host or host:port that the other side is told instead of the local address, behind a 1:1 NAT. Empty: the local address."`
+	Path      string         `yaml:"path" doc:"Path of the WebSocket's URL; wss and ws only. Empty: /."`
+	Origins   []string       `yaml:"origins" doc:"Pages whose scripts may connect, as https://phone.example.com, or * for all; wss and ws only. Empty: none, only programs that are no browsers."`
 }
 
 // IsHost reports whether s is a host name or an IP address, without a port: what may stand as the host of a SIP URI.
@@ -85,13 +87,14 @@ func Check(key string, list []Interface, id TLS, taken map[string]string) []conf
 		if err := transport.CheckAdvertise(l.Advertise); err != nil {
 			fs = append(fs, conffile.Bad(at+".advertise", err.Error(), "leave it away, or give the public address"))
 		}
+		fs = append(fs, l.checkWebSocket(at)...)
 		secure = secure || l.secure()
 	}
 	return append(fs, id.check(key+".tls", secure)...)
 }
 
 // secure reports whether i needs a certificate.
-func (i Interface) secure() bool { return i.Transport == "tls" }
+func (i Interface) secure() bool { return transport.Network(i.Transport).Secure() }
 
 // Open binds the interfaces of a realm. base holds what they have in common; the sockets are named realm-0, realm-1 …
 // certs is nil where none listens for TLS. On an error nothing is left open.
@@ -100,7 +103,7 @@ func Open(realm string, list []Interface, certs *Credentials, base transport.Con
 	for i, l := range list {
 		conf := base
 		conf.Name, conf.Network = fmt.Sprintf("%s-%d", realm, i), transport.Network(l.Transport)
-		conf.Listen, conf.Advertise = l.Listen, l.Advertise
+		conf.Listen, conf.Advertise, conf.WebSocket = l.Listen, l.Advertise, l.webSocket()
 		if l.secure() {
 			conf.TLS = certs.Server
 		} else {

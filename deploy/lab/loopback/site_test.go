@@ -33,6 +33,8 @@ type options struct {
 	Ring       string // of the exchange
 	MinExpires string // of both
 	AccessUDP  bool
+	AccessWS   bool   // WebSockets, for the page of websocket_test.go
+	AccessTLS  string // more of access.tls
 	AccessSRTP string
 	Threshold  int
 	Window     string
@@ -169,7 +171,11 @@ access:
     - {transport: udp, listen: "{{.Addr 1}}:17060"}
     - {transport: tcp, listen: "{{.Addr 1}}:17060"}
 {{- end}}
-  tls: {certificate: {{.Path "sbc.crt"}}, key: {{.Path "sbc.key"}}}
+{{- if .Opt.AccessWS}}
+    - {transport: wss, listen: "{{.Addr 1}}:17443", path: /sip, origins: ["https://phone.brickhouse.test"]}
+    - {transport: ws, listen: "{{.Addr 1}}:17480"}
+{{- end}}
+  tls: {certificate: {{.Path "sbc.crt"}}, key: {{.Path "sbc.key"}}{{.Opt.AccessTLS}}}
   srtp: {{.Opt.AccessSRTP}}
   registration: {least: {{.Opt.MinExpires}}}
 peer:

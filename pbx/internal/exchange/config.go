@@ -143,6 +143,7 @@ func (c *Config) Validate() []conffile.Fault {
 	fs = append(fs, c.Core.check()...)
 	taken := map[string]string{listen.Interface{Transport: "tls", Listen: c.Core.Listen}.Socket(): "core.listen"}
 	fs = append(fs, listen.Check("phones", c.Phones.Interfaces, c.Phones.TLS, taken)...)
+	fs = append(fs, listen.NoWebSocket("phones", c.Phones.Interfaces)...)
 	return append(fs, c.trunks()...)
 }
 

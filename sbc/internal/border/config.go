@@ -155,6 +155,7 @@ func (c *Config) Validate() []conffile.Fault {
 	taken := map[string]string{}
 	fs = append(fs, listen.Check("access", c.Access.Interfaces, c.Access.TLS, taken)...)
 	fs = append(fs, listen.Check("peer", c.Peer.Interfaces, c.Peer.TLS, taken)...)
+	fs = append(fs, listen.NoWebSocket("peer", c.Peer.Interfaces)...)
 	fs = append(fs, c.Access.Registration.check()...)
 	fs = append(fs, c.Access.Messages.Check("access.messages", string(access))...)
 	fs = append(fs, c.Peer.Messages.Check("peer.messages", string(peer))...)

@@ -74,7 +74,8 @@ func (r *realm) crowded(i *transport.Interface, remote netip.AddrPort) {
 }
 
 // blameDropped is what the sender of something that never became a message or a connection is told of for, if anything: not
-// for what the guard or our own limits decided.
+// for what the guard or our own limits decided, nor for requests that any page can have its visitors' browsers send
+// (verdict.OriginRefused, verdict.UpgradeFailed).
 func blameDropped(why verdict.Reason, data []byte) (verdict.Reason, bool) {
 	switch why {
 	case verdict.HandshakeFailed, verdict.CertificateRefused:
