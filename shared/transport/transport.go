@@ -166,6 +166,11 @@ type Config struct {
 	// Called on the goroutine that accepts; it must not block. May be nil.
 	Crowded func(i *Interface, remote netip.AddrPort)
 
+	// Undelivered tells that the network could not deliver a datagram of ours to remote (ICMP), with what it quotes of its beginning:
+	// perhaps nothing, and made up by anybody who can send packets in the name of others. Called on a goroutine of the interface; it must
+	// not block. May be nil: then nobody is told. Only for UDP.
+	Undelivered func(i *Interface, remote netip.AddrPort, quote []byte)
+
 	Limits Limits
 	Log    *slog.Logger // may be nil
 }

@@ -209,7 +209,7 @@ func (x *Exchange) listen() error {
 	if x.phoneCerts, err = listen.Certificates("phones", x.cfg.Phones.Interfaces, x.cfg.Phones.TLS); err != nil {
 		return err
 	}
-	base := transport.Config{Limits: limits, Log: x.log, ClientTLS: phoneTLS}
+	base := transport.Config{Limits: limits, Log: x.log, ClientTLS: phoneTLS, Undelivered: x.tx.Undelivered}
 	x.phones, err = listen.Open("phones", x.cfg.Phones.Interfaces, x.phoneCerts, base, &side{x: x})
 	return err
 }
