@@ -179,6 +179,10 @@ func (i *Interface) datagram(local netip.Addr, remote netip.AddrPort, data []byt
 		i.dropped(remote, verdict.Oversize, data)
 		return
 	}
+	if IsSTUN(data) {
+		i.stun(i.udpFlow(local, remote), data)
+		return
+	}
 	if !looksLikeSIP(data) {
 		i.dropped(remote, verdict.NotSIP, data)
 		return
