@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,9 +18,11 @@ import (
 
 // Interface is one listening socket.
 type Interface struct {
-	Transport string         `yaml:"transport" oneof:"udp|tcp|tls" doc:"Transport protocol."`
+	Transport string         `yaml:"transport" oneof:"udp|tcp|tls|wss|ws" doc:"Transport protocol. wss: SIP over a WebSocket on TLS, for phones in browsers; ws: the same without TLS, for laboratories."`
 	Listen    netip.AddrPort `yaml:"listen" doc:"Address and port to listen on; 0.0.0.0 and [::] take all addresses of the host."`
 	Advertise string         `yaml:"advertise" doc:"Host or host:port that the other side is told instead of the local address, behind a 1:1 NAT. Empty: the local address."`
+	Path      string         `yaml:"path" doc:"Path of the WebSocket's URL; wss and ws only. Empty: /."`
+	Origins   []string       `yaml:"origins" doc:"Pages whose scripts may connect, as https://phone.example.com, or * for all; wss and ws only. Empty: none, only programs that are no browsers."`
 }
 
 // IsHost reports whether s is a host name or an IP address, without a port: what may stand as the host of a SIP URI.
@@ -46,6 +49,9 @@ type Identity struct {
 	Key         string `yaml:"key" doc:"File with the private key, PEM, mode 0600."`
 }
 
+// complete reports whether both files are named.
+func (id Identity) complete() bool { return id.Certificate != "" && id.Key != "" }
+
 // Load reads the identity and holds it to a use, now and at each Reload.
 func (id Identity) Load(use pki.Use) (*transport.Certificates, error) {
 	return transport.NewCertificates(func() (*tls.Certificate, error) {
@@ -65,7 +71,7 @@ func (i Interface) Socket() string {
 }
 
 // Check says what is wrong with the interfaces under key. taken holds the sockets of lists that were checked before.
-func Check(key string, list []Interface, id Identity, taken map[string]string) []conffile.Fault {
+func Check(key string, list []Interface, id TLS, taken map[string]string) []conffile.Fault {
 	var fs []conffile.Fault
 	secure := false
 	for i, l := range list {
@@ -81,28 +87,25 @@ func Check(key string, list []Interface, id Identity, taken map[string]string) [
 		if err := transport.CheckAdvertise(l.Advertise); err != nil {
 			fs = append(fs, conffile.Bad(at+".advertise", err.Error(), "leave it away, or give the public address"))
 		}
-		secure = secure || l.Transport == "tls"
+		fs = append(fs, l.checkWebSocket(at)...)
+		secure = secure || l.secure()
 	}
-	if secure && (id.Certificate == "" || id.Key == "") {
-		fs = append(fs, conffile.Bad(key+".tls", "certificate and key are needed to listen for TLS", "name both files"))
-	}
-	return fs
+	return append(fs, id.check(key+".tls", secure)...)
 }
+
+// secure reports whether i needs a certificate.
+func (i Interface) secure() bool { return transport.Network(i.Transport).Secure() }
 
 // Open binds the interfaces of a realm. base holds what they have in common; the sockets are named realm-0, realm-1 …
 // certs is nil where none listens for TLS. On an error nothing is left open.
-func Open(realm string, list []Interface, certs *transport.Certificates, base transport.Config, h transport.Handler) ([]*transport.Interface, error) {
-	var server *tls.Config
-	if certs != nil {
-		server = transport.ServerTLS(&tls.Config{GetCertificate: certs.GetCertificate})
-	}
+func Open(realm string, list []Interface, certs *Credentials, base transport.Config, h transport.Handler) ([]*transport.Interface, error) {
 	var open []*transport.Interface
 	for i, l := range list {
 		conf := base
 		conf.Name, conf.Network = fmt.Sprintf("%s-%d", realm, i), transport.Network(l.Transport)
-		conf.Listen, conf.Advertise = l.Listen, l.Advertise
-		if conf.Network == transport.TLS {
-			conf.TLS = func() *tls.Config { return server }
+		conf.Listen, conf.Advertise, conf.WebSocket = l.Listen, l.Advertise, l.webSocket()
+		if l.secure() {
+			conf.TLS = certs.Server
 		} else {
 			conf.ClientTLS = nil
 		}
@@ -117,18 +120,15 @@ func Open(realm string, list []Interface, certs *transport.Certificates, base tr
 }
 
 // Certificates reads the identity of a realm; nil without an error if none of its interfaces needs one.
-func Certificates(realm string, list []Interface, id Identity) (*transport.Certificates, error) {
-	for _, l := range list {
-		if l.Transport != "tls" {
-			continue
-		}
-		certs, err := id.Load(pki.Server)
-		if err != nil {
-			return nil, fmt.Errorf("%s.tls: %w", realm, err)
-		}
-		return certs, nil
+func Certificates(realm string, list []Interface, conf TLS) (*Credentials, error) {
+	if !slices.ContainsFunc(list, Interface.secure) {
+		return nil, nil
 	}
-	return nil, nil
+	certs, err := credentials(conf)
+	if err != nil {
+		return nil, fmt.Errorf("%s.tls: %w", realm, err)
+	}
+	return certs, nil
 }
 
 // Serve starts reading from interfaces, which goes on until Close.

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,19 @@ func at(network, addr string) Interface {
 	return Interface{Transport: network, Listen: netip.MustParseAddrPort(addr)}
 }
 
+func web(network, path string, origins ...string) Interface {
+	i := at(network, "192.0.2.1:443")
+	i.Path, i.Origins = path, origins
+	return i
+}
+
+func TestNoWebSocket(t *testing.T) {
+	fs := NoWebSocket("peer", []Interface{at("tls", "192.0.2.1:5061"), web("wss", "/"), web("ws", "/"), at("udp", "192.0.2.1:5060")})
+	if len(fs) != 2 || fs[0].Key != "peer.interfaces[1].transport" || fs[1].Key != "peer.interfaces[2].transport" {
+		t.Errorf("%v", fs)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	named := Identity{Certificate: "c", Key: "k"}
 	advertised := at("udp", "192.0.2.1:5060")
@@ -55,10 +69,20 @@ func TestCheck(t *testing.T) {
 		"no certificate":    {[]Interface{at("tls", "192.0.2.1:5061")}, Identity{Key: "k"}, "x.tls: certificate and key"},
 		"no key":            {[]Interface{at("tls", "192.0.2.1:5061")}, Identity{Certificate: "c"}, "x.tls: certificate and key"},
 		"no good name":      {[]Interface{advertised}, Identity{}, `x.interfaces[0].advertise: advertise "a b"`},
+		"wss":               {[]Interface{web("wss", "/ws", "https://a.example", "*")}, named, ""},
+		"ws":                {[]Interface{web("ws", "")}, Identity{}, ""},
+		"wss, no identity":  {[]Interface{web("wss", "")}, Identity{}, "x.tls: certificate and key"},
+		"wss and tcp":       {[]Interface{web("wss", ""), at("tcp", "192.0.2.1:443")}, named, "x.interfaces[1].listen: is also x.interfaces[0]"},
+		"no path":           {[]Interface{web("wss", "ws")}, named, `x.interfaces[0].path: "ws" is no path`},
+		"path with a query": {[]Interface{web("wss", "/ws?a=b")}, named, `x.interfaces[0].path: "/ws?a=b" is no path`},
+		"no origin":         {[]Interface{web("wss", "/", "https://a.example", "a.example")}, named, `x.interfaces[0].origins[1]: origin "a.example"`},
+		"origins":           {[]Interface{web("wss", "/", slices.Repeat([]string{"*"}, maxOrigins+1)...)}, named, "x.interfaces[0].origins: has more than 100"},
+		"path of tls":       {[]Interface{web("tls", "/ws")}, named, "x.interfaces[0]: path and origins have no effect on tls"},
+		"origins of udp":    {[]Interface{web("udp", "", "*")}, Identity{}, "x.interfaces[0]: path and origins have no effect on udp"},
 		"needs no identity": {[]Interface{at("tcp", "192.0.2.1:5061")}, Identity{}, ""},
 	} {
 		taken := map[string]string{"192.0.2.9:5060/udp": "y.interfaces[3]"}
-		fs := Check("x", c.list, c.id, taken)
+		fs := Check("x", c.list, TLS{Identity: c.id}, taken)
 		if c.want == "" {
 			if len(fs) > 0 {
 				t.Errorf("%s: %v", name, fs)
@@ -116,13 +140,13 @@ func issue(t *testing.T, ca *pki.Authority, id Identity, use pki.Use) {
 
 func TestCertificates(t *testing.T) {
 	id, _ := identity(t)
-	if certs, err := Certificates("x", []Interface{at("udp", "127.0.0.1:1")}, Identity{Certificate: "not there"}); certs != nil || err != nil {
+	if certs, err := Certificates("x", []Interface{at("udp", "127.0.0.1:1")}, TLS{Identity: Identity{Certificate: "not there"}}); certs != nil || err != nil {
 		t.Errorf("nobody needs one: %v, %v", certs, err)
 	}
-	if certs, err := Certificates("x", []Interface{at("udp", "127.0.0.1:1"), at("tls", "127.0.0.1:1")}, id); certs == nil || err != nil {
+	if certs, err := Certificates("x", []Interface{at("udp", "127.0.0.1:1"), at("tls", "127.0.0.1:1")}, TLS{Identity: id}); certs == nil || err != nil {
 		t.Errorf("%v, %v", certs, err)
 	}
-	_, err := Certificates("x", []Interface{at("tls", "127.0.0.1:1")}, Identity{Certificate: "/not/there", Key: "/not/there"})
+	_, err := Certificates("x", []Interface{at("tls", "127.0.0.1:1")}, TLS{Identity: Identity{Certificate: "/not/there", Key: "/not/there"}})
 	if err == nil || !strings.HasPrefix(err.Error(), "x.tls: /not/there: ") {
 		t.Errorf("%v", err)
 	}
@@ -134,8 +158,9 @@ func TestCertificates(t *testing.T) {
 // TestOpen binds, serves and closes one socket of each kind.
 func TestOpen(t *testing.T) {
 	id, pool := identity(t)
-	list := []Interface{at("udp", "127.0.0.1:0"), at("tcp", "127.0.0.1:0"), at("tls", "127.0.0.1:0")}
-	certs, err := Certificates("x", list, id)
+	list := []Interface{at("udp", "127.0.0.1:0"), at("tcp", "127.0.0.1:0"), at("tls", "127.0.0.1:0"),
+		{Transport: "wss", Listen: netip.MustParseAddrPort("127.0.0.1:0"), Path: "/ws", Origins: []string{"*"}}, at("ws", "127.0.0.1:0")}
+	certs, err := Certificates("x", list, TLS{Identity: id})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,10 +170,13 @@ func TestOpen(t *testing.T) {
 	}
 	defer Close(open)
 	Serve(open)
-	for n, want := range []string{"x-0 udp", "x-1 tcp", "x-2 tls"} {
+	for n, want := range []string{"x-0 udp", "x-1 tcp", "x-2 tls", "x-3 wss", "x-4 ws"} {
 		if got := open[n].Name() + " " + string(open[n].Network()); got != want {
 			t.Errorf("interface %d is %s, want %s", n, got, want)
 		}
+	}
+	if w := open[3].Config().WebSocket; w.Path != "/ws" || len(w.Origins) != 1 || open[4].Config().WebSocket.Path != "/" {
+		t.Errorf("WebSocket %+v", w)
 	}
 	conn, err := tls.Dial("tcp", open[2].Local().String(), &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"})
 	if err != nil {

@@ -18,10 +18,24 @@ const (
 	UDP Transport = "udp"
 	TCP Transport = "tcp"
 	TLS Transport = "tls"
+	WS  Transport = "ws" // RFC 7118
+	WSS Transport = "wss"
 )
 
 // stream reports whether messages are framed by Content-Length on a connection that does not lose them.
 func (t Transport) stream() bool { return t != UDP }
+
+func (t Transport) secure() bool { return t == TLS || t == WSS }
+
+func (t Transport) webSocket() bool { return t == WS || t == WSS }
+
+// param is the transport as it stands in a URI (RFC 7118 §5.2.2).
+func (t Transport) param() string {
+	if t.webSocket() {
+		return string(WS)
+	}
+	return string(t)
+}
 
 // Config says who a phone is and where it lives. Only Server or Bind must be given.
 type Config struct {
@@ -33,10 +47,13 @@ type Config struct {
 
 	Transport Transport   // default UDP
 	Server    string      // host:port of registrar and outbound proxy; empty for a phone that is called and calls directly
-	TLS       *tls.Config // for TLS: roots, and certificates if the phone listens
+	TLS       *tls.Config // for TLS and WSS: roots, and certificates if the phone listens
 	Bind      netip.Addr  // own address; default: the address that leads to the server
 	Port      uint16      // own port (UDP, or of the listener); 0 for any
 	Listen    bool        // TCP, TLS: accept connections; always so without a server
+
+	Path   string // of the WebSocket; default /
+	Origin string // page that opens the WebSocket; empty for a program that is no browser
 
 	SRTP        []Suite  // suites to offer and accept, best first; empty for plain RTP only
 	Codecs      []Codec  // default PCMU, PCMA
@@ -100,13 +117,16 @@ func (c Config) withDefaults() (Config, error) {
 		c.Transport = UDP
 	}
 	switch c.Transport {
-	case UDP, TCP:
-	case TLS:
+	case UDP, TCP, WS:
+	case TLS, WSS:
 		if c.TLS == nil {
 			return c, fmt.Errorf("%w: TLS without a TLS configuration", errConfig)
 		}
 	default:
 		return c, fmt.Errorf("%w: transport %q", errConfig, c.Transport)
+	}
+	if c.Transport.webSocket() && (c.Listen || c.Server == "") {
+		return c, fmt.Errorf("%w: nobody can call over a WebSocket that the phone has not opened", errConfig)
 	}
 	def(&c.User, "phone")
 	def(&c.Name, c.User)

@@ -298,7 +298,7 @@ func (p *Phone) contactURI(local netip.AddrPort) string {
 	}
 	uri := "sip:" + p.cfg.User + "@" + local.String()
 	if p.cfg.Transport != UDP {
-		uri += ";transport=" + string(p.cfg.Transport)
+		uri += ";transport=" + p.cfg.Transport.param()
 	}
 	return uri
 }

@@ -152,9 +152,19 @@ func dialStream(ctx context.Context, cfg Config, remote netip.AddrPort) (net.Con
 	if err != nil {
 		return nil, fmt.Errorf("%w to %s %s: %w", ErrNoConnection, cfg.Transport, remote, err)
 	}
-	if cfg.Transport != TLS {
-		return conn, nil
+	if cfg.Transport.secure() {
+		if conn, err = secure(ctx, cfg, conn, remote); err != nil {
+			return nil, err
+		}
 	}
+	if cfg.Transport.webSocket() {
+		return openWebSocket(ctx, cfg, conn)
+	}
+	return conn, nil
+}
+
+// secure does the TLS handshake.
+func secure(ctx context.Context, cfg Config, conn net.Conn, remote netip.AddrPort) (net.Conn, error) {
 	tc := cfg.TLS.Clone()
 	if tc.ServerName == "" {
 		tc.ServerName = remote.Addr().String()
@@ -162,12 +172,12 @@ func dialStream(ctx context.Context, cfg Config, remote netip.AddrPort) (net.Con
 			tc.ServerName = host
 		}
 	}
-	secure := tls.Client(conn, tc)
-	if err := secure.HandshakeContext(ctx); err != nil {
+	out := tls.Client(conn, tc)
+	if err := out.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("%w: TLS handshake with %s: %w", ErrNoConnection, remote, err)
 	}
-	return secure, nil
+	return out, nil
 }
 
 // adopt makes a flow of a connection and starts to read from it.

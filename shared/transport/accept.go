@@ -118,7 +118,7 @@ func reset(conn *net.TCPConn) {
 	_ = conn.Close()
 }
 
-// serveStream is the goroutine of an accepted connection: handshake, then reading.
+// serveStream is the goroutine of an accepted connection: handshake and upgrade, then reading.
 func (i *Interface) serveStream(s *stream, remote netip.AddrPort) {
 	if err := i.welcome(s); err != nil {
 		s.end(handshakeReason(err))
@@ -137,9 +137,10 @@ func (i *Interface) serveStream(s *stream, remote netip.AddrPort) {
 	s.read()
 }
 
-// welcome does the handshake and opens the flow.
+// welcome does the handshake, the upgrade to a WebSocket, and opens the flow.
 func (i *Interface) welcome(s *stream) error {
-	if i.cfg.Network == TLS {
+	deadline := time.Now().Add(i.cfg.Limits.HandshakeTimeout)
+	if i.cfg.Network.overTLS() {
 		cfg := i.cfg.TLS()
 		if cfg == nil {
 			return ErrNoTLS
@@ -147,6 +148,12 @@ func (i *Interface) welcome(s *stream) error {
 		if err := s.handshake(context.Background(), tls.Server(newQuickConn(s.tcp), cfg)); err != nil {
 			return err
 		}
+	}
+	if i.cfg.Network.webSocket() {
+		if err := s.upgrade(deadline); err != nil {
+			return fmt.Errorf("upgrade: %w", err)
+		}
+		s.heart = newHeart(i.cfg.Limits.PingInterval, time.Now())
 	}
 	if s.isEnding() {
 		return ErrClosed
@@ -162,6 +169,10 @@ func handshakeReason(err error) verdict.Reason {
 		return verdict.Internal
 	case errors.Is(err, ErrClosed):
 		return verdict.Shutdown
+	}
+	var refused *upgradeError
+	if errors.As(err, &refused) {
+		return refused.why
 	}
 	var alert *net.OpError
 	if errors.As(err, &alert) && alert.Op == "remote error" && alert.Err != nil {

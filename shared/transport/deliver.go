@@ -13,17 +13,17 @@ import (
 	"brickhouse/shared/verdict"
 )
 
-// deliver takes one whole message from the wire to the handler.
-func (i *Interface) deliver(f *Flow, data []byte) {
+// deliver takes one whole message from the wire to the handler. It reports whether it was one.
+func (i *Interface) deliver(f *Flow, data []byte) (ok bool) {
 	defer i.recovered(f.remote, data)
 	if v := i.handler.Raw(f, data); !v.OK() {
 		i.handler.Unparsed(f, data, v)
-		return
+		return false
 	}
 	msg, err := parse(data)
 	if err != nil {
 		i.handler.Unparsed(f, data, sipmsg.VerdictOf(err))
-		return
+		return false
 	}
 	msg.SetTransport(f.network.Via())
 	msg.SetSource(f.remote.String())
@@ -31,6 +31,7 @@ func (i *Interface) deliver(f *Flow, data []byte) {
 		stampVia(req, f.remote)
 	}
 	i.handler.Message(f, msg)
+	return true
 }
 
 // unparsed hands over what framing refused.

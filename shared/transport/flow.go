@@ -105,7 +105,7 @@ func (f *Flow) MarkVerified() {
 }
 
 // MarkTrusted tells that the peer is a registered or authenticated one: its connection is no longer evicted for others,
-// its pings are answered, and Limits.TrustedIdle replaces IdleTimeout. It reports whether there was room
+// and Limits.TrustedIdle replaces IdleTimeout. It reports whether there was room
 // (Limits.MaxConnections, MaxTrustedPerSource). No effect on UDP.
 func (f *Flow) MarkTrusted() bool {
 	if f.link == nil {
@@ -144,6 +144,15 @@ func (f *Flow) PeerCertificates() []*x509.Certificate {
 		return nil
 	}
 	return f.link.peerCertificates()
+}
+
+// PeerNames returns the names that the peer's verified certificate proves for SIP (RFC 5922 §7.1), lower case: the domains of
+// its SIP URIs, or else its DNS names, which may begin with "*.". Nil if it gave no certificate, or if nothing verified it.
+func (f *Flow) PeerNames() []string {
+	if chain := f.PeerCertificates(); len(chain) > 0 {
+		return peerNames(chain[0])
+	}
+	return nil
 }
 
 // String is for logs: network, local and remote address.

@@ -9,14 +9,19 @@ import (
 // framer cuts the byte stream of a connection into SIP messages (RFC 3261 §18.3) and keep-alives (RFC 5626 §4.4.1). It
 // does no I/O: read into space, tell it with fed, and take frames with next until it wants more.
 type framer struct {
+	window
 	max   int // bytes of one message, head and body
 	line  int // bytes of the start line
-	buf   []byte
-	r, w  int // buf[r:w] is what has arrived and is not taken yet
 	seen  int // bytes after r already searched for the end of the head
 	total int // length of the message at r once its head is complete, else 0
 	ends  int // CRLFs since the last message or ping
 	start bool
+}
+
+// window is what has arrived of a connection and is not taken yet.
+type window struct {
+	buf  []byte
+	r, w int // buf[r:w] is it
 }
 
 // frame is what next found.
@@ -27,6 +32,9 @@ const (
 	frameMessage              // one whole message
 	framePing                 // CRLFCRLF between messages
 	frameFault                // the stream can't be cut any further
+	frameWSPing               // ping of a WebSocket
+	framePong                 // pong of a WebSocket
+	frameClose                // close frame of a WebSocket
 )
 
 const (
@@ -43,7 +51,7 @@ func newFramer(maxMessage int) *framer {
 func (f *framer) partial() bool { return f.w > f.r }
 
 // space returns where the next bytes go. Frames taken before are no longer valid.
-func (f *framer) space() []byte {
+func (f *window) space() []byte {
 	if f.r == f.w {
 		f.r, f.w = 0, 0
 		if len(f.buf) > 8*firstBuffer {
@@ -70,7 +78,16 @@ func (f *framer) space() []byte {
 }
 
 // fed tells that n bytes were read into space.
-func (f *framer) fed(n int) { f.w += n }
+func (f *window) fed(n int) { f.w += n }
+
+// reserve is space for at least n bytes.
+func (f *window) reserve(n int) []byte {
+	if at := f.space(); len(at) >= n {
+		return at
+	}
+	f.buf = append(f.buf, make([]byte, n)...)
+	return f.buf[f.w:]
+}
 
 // next takes the next frame. data is the message, or with frameFault what there is of it; it is valid until space is called.
 func (f *framer) next() (kind frame, data []byte, fault verdict.Verdict) {

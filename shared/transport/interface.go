@@ -59,10 +59,10 @@ func Listen(cfg Config, h Handler) (*Interface, error) {
 	switch cfg.Network {
 	case UDP:
 		err = i.bindUDP()
-	case TCP, TLS:
+	case TCP, TLS, WS, WSS:
 		err = i.bindTCP()
 	default:
-		err = fmt.Errorf("interface %q: unknown network %q: use udp, tcp or tls", cfg.Name, cfg.Network)
+		err = fmt.Errorf("interface %q: unknown network %q: use udp, tcp, tls, ws or wss", cfg.Name, cfg.Network)
 	}
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func NewVirtual(cfg Config, h Handler) (*Interface, error) { return newInterface
 
 // newInterface checks cfg and fills in defaults; it opens nothing.
 func newInterface(cfg Config, h Handler) (*Interface, error) {
-	if cfg.Network == TLS && cfg.TLS == nil && cfg.Listen.IsValid() {
+	if cfg.Network.overTLS() && cfg.TLS == nil && cfg.Listen.IsValid() {
 		return nil, fmt.Errorf("interface %q: %w", cfg.Name, ErrNoTLS)
 	}
 	adv, err := parseAdvertise(cfg.Advertise)
@@ -139,6 +139,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.WriteTimeout <= 0 {
 		l.WriteTimeout = d.WriteTimeout
+	}
+	if l.PingInterval <= 0 {
+		l.PingInterval = d.PingInterval
 	}
 	if l.VerifiedLife <= 0 {
 		l.VerifiedLife = d.VerifiedLife

@@ -137,7 +137,7 @@ func TestRosterCaps(t *testing.T) {
 	for _, c := range r.list() {
 		r.remove(c)
 	}
-	if len(r.seats) != 0 || len(r.sources) != 0 || r.strangers.Len() != 0 || r.trusted != 0 {
+	if len(r.seats) != 0 || len(r.sources) != 0 || r.strangers.len() != 0 || r.trusted != 0 {
 		t.Errorf("book is not empty after all left: %+v", r)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"brickhouse/shared/verdict"
 )
 
-// stream is one TCP or TLS connection.
+// stream is one TCP or TLS connection, perhaps with a WebSocket on it.
 //
 //	handshake ──► open ──► ending ──► closed
 //	    └────────────────────┘
@@ -30,12 +30,17 @@ type stream struct {
 	conn    net.Conn
 	tcp     *net.TCPConn
 	dialled bool
+	web     *wsFramer // set by upgrade, before the flow is known to anybody; nil: no WebSocket
+	heart   heart
+	spoke   bool // has sent a message; the reader's
 	trusted atomic.Bool
 	done    chan struct{} // closed by end
 
 	mu      sync.Mutex // guards all below
 	ending  bool
 	why     verdict.Reason
+	greeted bool   // a WebSocket is open: it ends with a close frame
+	echo    []byte // the close frame that answers the peer's
 	queue   [][]byte
 	queued  int           // bytes in queue and being written
 	writing chan struct{} // of the running writer, closed when it ends; nil if none runs
@@ -62,6 +67,9 @@ func (s *stream) open(network Network) error {
 	if !s.iface.register(s.flow) {
 		return ErrClosed
 	}
+	s.mu.Lock()
+	s.greeted = s.web != nil
+	s.mu.Unlock()
 	return nil
 }
 
@@ -112,27 +120,39 @@ func (s *stream) read() {
 
 // readLoop reads, cuts and delivers. It returns why it ended, and whether the peer may still be writing to us.
 func (s *stream) readLoop() (why verdict.Reason, linger bool) {
-	fr := newFramer(s.iface.cfg.Limits.MaxMessage)
+	var fr cutter = newFramer(s.iface.cfg.Limits.MaxMessage)
+	if s.web != nil {
+		fr = s.web
+	}
 	clock := newReadClock(s.iface.cfg.Limits, time.Now())
+	clock.arrived(time.Now(), 1, fr.partial()) // what came with the upgrade
 	for {
-		_ = s.conn.SetReadDeadline(clock.deadline(s.trusted.Load(), fr.partial()))
+		if why = s.frames(fr, &clock, time.Now()); why != verdict.None {
+			return why, true
+		}
+		_ = s.conn.SetReadDeadline(sooner(clock.deadline(s.trusted.Load(), fr.partial()), s.heart.due(s.trusted.Load())))
 		if s.isEnding() {
 			return verdict.None, false // whoever ended it set a deadline before we did
 		}
 		n, err := s.conn.Read(fr.space())
 		fr.fed(n)
-		now := time.Now()
-		clock.arrived(now, n, fr.partial())
-		if why = s.frames(fr, &clock, now); why != verdict.None {
+		clock.arrived(time.Now(), n, fr.partial())
+		if err == nil {
+			continue
+		}
+		if why = s.frames(fr, &clock, time.Now()); why != verdict.None {
 			return why, true
 		}
 		switch {
-		case err == nil:
 		case s.isEnding():
 			return verdict.None, false
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			// The deadline may have moved: the peer was trusted while we waited.
-			if why = clock.expired(s.trusted.Load(), fr.partial(), time.Now()); why != verdict.None {
+			now := time.Now()
+			if why = clock.expired(s.trusted.Load(), fr.partial(), now); why != verdict.None {
+				return why, false
+			}
+			if why = s.beat(now, clock.heard); why != verdict.None {
 				return why, false
 			}
 		default:
@@ -141,23 +161,42 @@ func (s *stream) readLoop() (why verdict.Reason, linger bool) {
 	}
 }
 
+// cutter finds messages in a byte stream: framer, or wsFramer.
+type cutter interface {
+	space() []byte
+	fed(n int)
+	partial() bool
+	next() (kind frame, data []byte, fault verdict.Verdict)
+}
+
 // frames delivers what is complete.
-func (s *stream) frames(fr *framer, clock *readClock, now time.Time) verdict.Reason {
+func (s *stream) frames(fr cutter, clock *readClock, now time.Time) verdict.Reason {
 	for !s.isEnding() {
 		kind, data, fault := fr.next()
 		switch kind {
 		case frameNone:
 			return verdict.None
 		case framePing:
-			if s.trusted.Load() {
+			if s.trusted.Load() || !clock.last.IsZero() { // it gains a stranger no time, but who says nothing gets nothing
 				_ = s.send(pong) // RFC 5626 §4.4.1; a failure ends the connection by itself
 			}
 		case frameMessage:
 			clock.complete(now)
-			s.iface.deliver(s.flow, data)
+			if s.iface.deliver(s.flow, data) && !s.spoke && !s.dialled {
+				s.spoke = true
+				s.iface.conns.spoke(s)
+			}
 		case frameFault:
 			s.iface.unparsed(s.flow, data, fault)
 			return fault.Reason
+		case frameWSPing:
+			_ = s.enqueue(wsFrame(wsPong, data)) // RFC 6455 §5.5.2
+		case framePong:
+		case frameClose:
+			s.mu.Lock()
+			s.echo = wsEcho(data)
+			s.mu.Unlock()
+			return verdict.TransportFailure
 		}
 	}
 	return verdict.None
@@ -165,8 +204,16 @@ func (s *stream) frames(fr *framer, clock *readClock, now time.Time) verdict.Rea
 
 var pong = []byte("\r\n")
 
-// send queues b for the writer.
+// send queues one message for the writer.
 func (s *stream) send(b []byte) error {
+	if s.web != nil {
+		b = wsMessage(b)
+	}
+	return s.enqueue(b)
+}
+
+// enqueue queues bytes for the writer.
+func (s *stream) enqueue(b []byte) error {
 	s.mu.Lock()
 	if s.ending {
 		s.mu.Unlock()
@@ -177,14 +224,18 @@ func (s *stream) send(b []byte) error {
 		s.abort(verdict.QueueFull)
 		return fmt.Errorf("sending to %s: %w", s.tcp.RemoteAddr(), ErrQueueFull)
 	}
+	s.enqueueLocked(b)
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *stream) enqueueLocked(b []byte) {
 	s.queue = append(s.queue, b)
 	s.queued += len(b)
 	if s.writing == nil {
 		s.writing = make(chan struct{})
 		s.iface.writers.Go(s.write)
 	}
-	s.mu.Unlock()
-	return nil
 }
 
 // write writes what is queued, and ends.
@@ -247,6 +298,15 @@ func (s *stream) end(why verdict.Reason) bool {
 
 // close ends the connection after what is queued is written: the reader does it.
 func (s *stream) close(why verdict.Reason) {
+	s.mu.Lock()
+	if s.greeted && !s.ending {
+		last := s.echo
+		if last == nil {
+			last = wsGoodbye(why)
+		}
+		s.enqueueLocked(last)
+	}
+	s.mu.Unlock()
 	if s.end(why) {
 		_ = s.tcp.SetReadDeadline(longAgo)
 	}
@@ -273,9 +333,13 @@ func (s *stream) drain(linger bool) {
 	if writing != nil {
 		<-writing // ends by the write deadline
 	}
-	if !linger {
-		return
+	if linger {
+		s.linger()
 	}
+}
+
+// linger lets the peer read what we wrote before the connection ends.
+func (s *stream) linger() {
 	if c, ok := s.conn.(*tls.Conn); ok {
 		_ = c.CloseWrite()
 	}

@@ -1,4 +1,4 @@
-// Package transport moves SIP messages between the network and the rooms above it: UDP, TCP and TLS sockets, the flows of
+// Package transport moves SIP messages between the network and the rooms above it: UDP, TCP, TLS and WebSocket sockets, the flows of
 // RFC 5626, framing (RFC 3261 §18.3), keep-alive, and the limits that keep a stranger from using up what there is.
 //
 // One Interface is one listening socket. What comes in becomes a Flow (a connection, or a UDP socket with a remote
@@ -16,8 +16,8 @@
 // # What a stranger can't do
 //
 // UDP keeps no state for a source until the owner calls Flow.MarkVerified, and that table is bounded and expires. A
-// connection is a stranger until Flow.MarkTrusted: strangers are few per source and in all, the oldest is evicted for a
-// newcomer, and each of them has a deadline for the handshake, for the first message, for each incomplete message and for
+// connection is a stranger until Flow.MarkTrusted: strangers are few per source and in all, the oldest of those that have
+// never sent a message, or else the oldest, is evicted for a newcomer, and each of them has a deadline for the handshake, for the first message, for each incomplete message and for
 // silence. Errors of accept never end the loop; a panic while a message is handled loses that message only.
 package transport
 
@@ -36,18 +36,34 @@ import (
 // Network is the transport of an interface or a flow, lower case.
 type Network string
 
-// The networks that Listen and Dial know.
+// The networks that Listen knows. Dial knows TCP and TLS: a WebSocket is opened by the phone alone (RFC 7118 §5).
 const (
 	UDP Network = "udp"
 	TCP Network = "tcp"
 	TLS Network = "tls"
+	WS  Network = "ws"
+	WSS Network = "wss"
 )
 
 // Reliable reports whether messages arrive or the connection ends (RFC 3261 §17: no retransmission needed).
 func (n Network) Reliable() bool { return n != UDP }
 
 // Secure reports whether the hop is encrypted.
-func (n Network) Secure() bool { return n == TLS || n == "wss" }
+func (n Network) Secure() bool { return n.overTLS() }
+
+// Framed reports whether the network itself keeps messages apart, so that they need no Content-Length (RFC 3261 §18.3).
+func (n Network) Framed() bool { return n == UDP || n.webSocket() }
+
+// Param is the transport as it stands in a SIP URI, lower case: "ws" for both kinds of WebSocket (RFC 7118 §5.2.2).
+func (n Network) Param() string {
+	if n.webSocket() {
+		return string(WS)
+	}
+	return string(n)
+}
+
+func (n Network) overTLS() bool   { return n == TLS || n == WSS }
+func (n Network) webSocket() bool { return n == WS || n == WSS }
 
 // Via is the transport as it stands in a Via header field (RFC 3261 §20.42), upper case.
 func (n Network) Via() string {
@@ -73,11 +89,12 @@ type Limits struct {
 	MaxTrustedPerSource int // trusted connections of one source
 	MaxVerified         int // UDP sources remembered as verified
 
-	HandshakeTimeout time.Duration // TLS handshake
+	HandshakeTimeout time.Duration // TLS handshake, and with it the upgrade to a WebSocket
 	RequestTimeout   time.Duration // first complete message of a connection, and each message that has begun to arrive
 	IdleTimeout      time.Duration // connection of a stranger without a complete message
 	TrustedIdle      time.Duration // trusted connection without traffic; zero: no limit
 	WriteTimeout     time.Duration // one write to a connection
+	PingInterval     time.Duration // between two pings on a trusted WebSocket; who answers none before the next is gone
 	VerifiedLife     time.Duration // how long a UDP source stays verified
 
 	SendQueue     int // bytes that wait for one connection
@@ -100,6 +117,7 @@ func DefaultLimits() Limits {
 		RequestTimeout:   10 * time.Second,
 		IdleTimeout:      30 * time.Second,
 		WriteTimeout:     5 * time.Second,
+		PingInterval:     25 * time.Second, // NATs forget a TCP connection after a minute at the least
 		VerifiedLife:     10 * time.Minute,
 
 		SendQueue:     256 << 10,
@@ -117,7 +135,7 @@ func Expelled(why verdict.Reason) bool {
 // Config describes one Interface.
 type Config struct {
 	Name    string         // what logs and counters call it
-	Network Network        // UDP, TCP or TLS
+	Network Network        // UDP, TCP, TLS, WS or WSS
 	Listen  netip.AddrPort // address and port to listen on; 0.0.0.0 and [::] listen on all addresses of that family
 
 	// Advertise is what stands in Via and Contact instead of the local address: a host, or host:port. May be empty.
@@ -125,12 +143,15 @@ type Config struct {
 
 	// TLS returns the server's configuration. It is called at each handshake, so certificates are swapped without
 	// dropping a connection; return the same pointer until something changed, or session tickets are useless. Build it
-	// with ServerTLS. Only for TLS.
+	// with ServerTLS. Only for TLS and WSS.
 	TLS func() *tls.Config
 
 	// ClientTLS returns the configuration for a connection that Interface.Dial opens to remote. Build it with ClientTLS.
 	// Only for TLS, and only if Dial is used.
 	ClientTLS func(remote netip.AddrPort) *tls.Config
+
+	// WebSocket is for WS and WSS.
+	WebSocket WebSocket
 
 	// TrustHandshake makes each accepted connection trusted once its handshake is done: for the core link and other
 	// interfaces whose TLS configuration demands a client certificate.
@@ -144,6 +165,15 @@ type Config struct {
 	// oldest makes room. It is the source's doing, while verdict.ConnectionLimit also meets whoever makes room for others.
 	// Called on the goroutine that accepts; it must not block. May be nil.
 	Crowded func(i *Interface, remote netip.AddrPort)
+
+	// Undelivered tells that the network could not deliver a datagram of ours to remote (ICMP), with what it quotes of its beginning:
+	// perhaps nothing, and made up by anybody who can send packets in the name of others. Called on a goroutine of the interface; it must
+	// not block. May be nil: then nobody is told. Only for UDP.
+	Undelivered func(i *Interface, remote netip.AddrPort, quote []byte)
+
+	// Registered tells whether a phone is registered over a flow: then its STUN keep-alives are answered (RFC 5626 §4.4.2). Called on
+	// the goroutine that reads; it must not block. May be nil: then nobody's are. Only for UDP.
+	Registered func(f *Flow) bool
 
 	Limits Limits
 	Log    *slog.Logger // may be nil

@@ -43,12 +43,13 @@ func (i *Interface) bindUDP() error {
 			i.closeUDP()
 			return i.bindError(at, err)
 		}
-		i.udp = append(i.udp, &udpSocket{UDPConn: c, quick: quick})
+		socket := &udpSocket{UDPConn: c, quick: quick}
+		i.udp = append(i.udp, socket)
 		if n == 0 {
 			at = unmapped(c.LocalAddr().(*net.UDPAddr).AddrPort())
 			i.local = at
 		}
-		if err := i.prepareUDP(c); err != nil {
+		if err := errors.Join(i.prepareUDP(c), i.watchBounces(socket)); err != nil {
 			i.closeUDP()
 			return fmt.Errorf("interface %q: setting up %s: %w", i.cfg.Name, at, err)
 		}
@@ -111,6 +112,8 @@ func (i *Interface) udpFlow(local netip.Addr, remote netip.AddrPort) *Flow {
 	return &Flow{iface: i, network: UDP, remote: remote, local: netip.AddrPortFrom(local, i.local.Port())}
 }
 
+const readPause = time.Millisecond // after an error of reading
+
 // readUDP reads one socket until it is closed. No other error ends it.
 func (i *Interface) readUDP(c *udpSocket) {
 	if i.wildcard {
@@ -134,8 +137,7 @@ func (i *Interface) readUDP(c *udpSocket) {
 			return
 		}
 		if fault != nil {
-			i.dropped(remote, verdict.TransportFailure, nil)
-			i.pause(time.Millisecond)
+			i.faulty(c, remote, fault)
 			continue
 		}
 		i.datagram(i.local.Addr(), remote, buf[:n], false)
@@ -152,8 +154,7 @@ func (i *Interface) readWildcard(c *udpSocket) {
 			if isClosed(err) {
 				return
 			}
-			i.dropped(unmapped(remote), verdict.TransportFailure, nil)
-			i.pause(time.Millisecond)
+			i.faulty(c, unmapped(remote), err)
 			continue
 		}
 		local := i.local.Addr()
@@ -176,6 +177,10 @@ func (i *Interface) datagram(local netip.Addr, remote netip.AddrPort, data []byt
 	}
 	if truncated || len(data) > i.cfg.Limits.MaxDatagram {
 		i.dropped(remote, verdict.Oversize, data)
+		return
+	}
+	if IsSTUN(data) {
+		i.stun(i.udpFlow(local, remote), data)
 		return
 	}
 	if !looksLikeSIP(data) {
@@ -209,18 +214,7 @@ func (i *Interface) sendUDP(local netip.Addr, remote netip.AddrPort, b []byte) e
 	if len(i.udp) == 0 {
 		return fmt.Errorf("sending to %s: %w", remote, ErrClosed)
 	}
-	var oob []byte
-	if i.wildcard && local.IsValid() && !local.IsUnspecified() {
-		oob = sourceControl(local)
-	}
-	err := error(datagram.ErrFull)
-	if oob == nil {
-		err = i.udp[0].quick.Send(b, remote)
-	}
-	if errors.Is(err, datagram.ErrFull) { // the rare case waits
-		_, _, err = i.udp[0].WriteMsgUDPAddrPort(b, oob, remote)
-	}
-	if err != nil {
+	if err := i.writeUDP(i.udp[0], local, remote, b); err != nil {
 		if isClosed(err) {
 			err = ErrClosed
 		}

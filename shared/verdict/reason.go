@@ -29,6 +29,8 @@ const (
 	ConnectionLimit    Reason = "connection-limit"    // too many connections, of one source or in all
 	HandshakeFailed    Reason = "handshake-failed"    // TLS handshake failed or took too long
 	CertificateRefused Reason = "certificate-refused" // peer does not take our certificate
+	UpgradeFailed      Reason = "upgrade-failed"      // HTTP request that asks for no WebSocket of ours
+	OriginRefused      Reason = "origin-refused"      // WebSocket of a page that is not among the allowed origins
 	RequestTimeout     Reason = "request-timeout"     // no complete message within the deadline
 	IdleTimeout        Reason = "idle-timeout"        // connection without traffic
 	BadFraming         Reason = "bad-framing"         // stream without a usable Content-Length

@@ -33,6 +33,8 @@ type options struct {
 	Ring       string // of the exchange
 	MinExpires string // of both
 	AccessUDP  bool
+	AccessWS   bool // WebSockets, for the page of websocket_test.go
+	Second     bool // a second certificate, and those of phones demanded: clientcert_test.go
 	AccessSRTP string
 	Threshold  int
 	Window     string
@@ -169,7 +171,13 @@ access:
     - {transport: udp, listen: "{{.Addr 1}}:17060"}
     - {transport: tcp, listen: "{{.Addr 1}}:17060"}
 {{- end}}
-  tls: {certificate: {{.Path "sbc.crt"}}, key: {{.Path "sbc.key"}}}
+{{- if .Opt.AccessWS}}
+    - {transport: wss, listen: "{{.Addr 1}}:17443", path: /sip, origins: ["https://phone.brickhouse.test"]}
+    - {transport: ws, listen: "{{.Addr 1}}:17480"}
+{{- end}}
+  tls: {certificate: {{.Path "sbc.crt"}}, key: {{.Path "sbc.key"}}
+{{- if .Opt.Second}}, client: require, client_ca: {{.Path "phones-ca.crt"}},
+    certificates: [{certificate: {{.Path "second.crt"}}, key: {{.Path "second.key"}}}]{{end}}}
   srtp: {{.Opt.AccessSRTP}}
   registration: {least: {{.Opt.MinExpires}}}
 peer:

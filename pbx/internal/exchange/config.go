@@ -49,7 +49,7 @@ type Core struct {
 // Phones is the inside.
 type Phones struct {
 	Interfaces []listen.Interface `yaml:"interfaces" doc:"Where phones on the inside connect: UDP, TCP, TLS."`
-	TLS        listen.Identity    `yaml:"tls" doc:"What the exchange shows to phones over TLS."`
+	TLS        listen.TLS         `yaml:"tls" doc:"What the exchange shows to phones over TLS."`
 	Networks   []netip.Prefix     `yaml:"networks" doc:"Networks that phones may connect from. Empty: any; then the firewall must keep strangers out."`
 }
 
@@ -92,6 +92,7 @@ func Default() Config {
 		Control: "/run/brickhouse/pbx.sock",
 		Log:     telemetry.DefaultLog(),
 		Core:    Core{Border: "sbc.brickhouse.internal"},
+		Phones:  Phones{TLS: listen.DefaultTLS()},
 		Media:   Media{media.Config{MinPort: 12000, MaxPort: 12999, Silence: time.Minute}},
 		Secrets: secret.DefaultConfig(),
 		Session: b2bua.DefaultSession(),
@@ -142,6 +143,7 @@ func (c *Config) Validate() []conffile.Fault {
 	fs = append(fs, c.Core.check()...)
 	taken := map[string]string{listen.Interface{Transport: "tls", Listen: c.Core.Listen}.Socket(): "core.listen"}
 	fs = append(fs, listen.Check("phones", c.Phones.Interfaces, c.Phones.TLS, taken)...)
+	fs = append(fs, listen.NoWebSocket("phones", c.Phones.Interfaces)...)
 	return append(fs, c.trunks()...)
 }
 

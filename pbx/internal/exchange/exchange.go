@@ -65,8 +65,9 @@ type Exchange struct {
 	calls     *callcontrol.Control
 	border    atomic.Pointer[transport.Flow] // the core link, as the border last used it
 
-	coreCerts, phoneCerts *transport.Certificates
-	core, phones          []*transport.Interface
+	coreCerts    *transport.Certificates
+	phoneCerts   *listen.Credentials // nil where no phone connects over TLS
+	core, phones []*transport.Interface
 
 	closing context.Context // ends with Close
 	stop    context.CancelFunc
@@ -208,7 +209,7 @@ func (x *Exchange) listen() error {
 	if x.phoneCerts, err = listen.Certificates("phones", x.cfg.Phones.Interfaces, x.cfg.Phones.TLS); err != nil {
 		return err
 	}
-	base := transport.Config{Limits: limits, Log: x.log, ClientTLS: phoneTLS}
+	base := transport.Config{Limits: limits, Log: x.log, ClientTLS: phoneTLS, Undelivered: x.tx.Undelivered}
 	x.phones, err = listen.Open("phones", x.cfg.Phones.Interfaces, x.phoneCerts, base, &side{x: x})
 	return err
 }
@@ -331,11 +332,12 @@ func (x *Exchange) Close() {
 func (x *Exchange) Reload(cfg Config) error {
 	var errs []error
 	var take []func()
-	for _, certs := range []*transport.Certificates{x.coreCerts, x.phoneCerts} {
-		if certs == nil {
-			continue
-		}
-		use, err := certs.Prepare()
+	if x.coreCerts != nil {
+		use, err := x.coreCerts.Prepare()
+		errs, take = append(errs, err), append(take, use)
+	}
+	if x.phoneCerts != nil {
+		use, err := x.phoneCerts.Prepare()
 		errs, take = append(errs, err), append(take, use)
 	}
 	cfg.Trunks = x.cfg.Trunks // other trunks take a restart

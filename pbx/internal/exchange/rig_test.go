@@ -149,7 +149,7 @@ func (r *rig) config() Config {
 	c.Domain, c.Aliases, c.State, c.Dialplan = domain, []string{"alias.test"}, r.path("state"), r.path("dialplan.yaml")
 	id := listen.Identity{Certificate: r.path("pbx.crt"), Key: r.path("pbx.key")}
 	c.Core = Core{Listen: r.at(exchangeHost, corePort), Certificate: id.Certificate, Key: id.Key, CA: r.path("ca.crt"), Border: "sbc.test"}
-	c.Phones = Phones{TLS: id, Interfaces: []listen.Interface{on("udp", phonePort), on("tcp", phonePort), on("tls", securePort)}}
+	c.Phones = Phones{TLS: listen.TLS{Identity: id}, Interfaces: []listen.Interface{on("udp", phonePort), on("tcp", phonePort), on("tls", securePort)}}
 	c.Secrets.File = secret.FileConfig{Path: r.path("secrets"), Key: r.path("secrets.key")}
 	c.Trunks = []Trunk{{Name: "carrier", Domain: "carrier.test", Username: "account"}}
 	c.Media.MinPort, c.Media.MaxPort = 30000, 30999

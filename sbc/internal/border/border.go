@@ -168,12 +168,14 @@ func (b *Border) build() error {
 }
 
 // listen binds the sockets of a realm.
-func (b *Border) listen(r *realm, list []listen.Interface, id listen.Identity) error {
+func (b *Border) listen(r *realm, list []listen.Interface, conf listen.TLS) error {
 	var err error
-	if r.certs, err = listen.Certificates(string(r.name), list, id); err != nil {
+	if r.certs, err = listen.Certificates(string(r.name), list, conf); err != nil {
 		return err
 	}
-	base := transport.Config{FlowKey: b.key, Limits: r.limits(), Log: b.log, Crowded: r.crowded}
+	base := transport.Config{
+		FlowKey: b.key, Limits: r.limits(), Log: b.log, Crowded: r.crowded, Undelivered: b.tx.Undelivered, Registered: r.registered,
+	}
 	r.interfaces, err = listen.Open(string(r.name), list, r.certs, base, r)
 	return err
 }
@@ -194,7 +196,7 @@ func (b *Border) coreTLS() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("core.ca: %w", err)
 	}
-	b.realms[core].certs = certs
+	b.realms[core].certs = &listen.Credentials{Certificates: certs}
 	return transport.ClientTLS(&tls.Config{
 		ServerName: c.ServerName, RootCAs: roots, GetClientCertificate: certs.GetClientCertificate,
 	}), nil

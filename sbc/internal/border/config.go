@@ -49,7 +49,7 @@ type MediaAddress struct {
 // Access is the realm of the remote phones.
 type Access struct {
 	Interfaces   []listen.Interface `yaml:"interfaces" doc:"Where remote phones connect. TLS unless you know why not."`
-	TLS          listen.Identity    `yaml:"tls" doc:"What the border shows to phones."`
+	TLS          listen.TLS         `yaml:"tls" doc:"What the border shows to phones."`
 	Media        MediaAddress       `yaml:"media" doc:"Media addresses towards phones."`
 	Registration Registration       `yaml:"registration" doc:"How long phones are registered."`
 	Redirect     string             `yaml:"redirect" oneof:"pass|refuse" doc:"What becomes of a phone's 3xx (its own call forwarding). pass: the exchange is told the number, nothing else, and decides. refuse: the phone counts as unavailable."`
@@ -60,7 +60,7 @@ type Access struct {
 // Peer is the realm of the trunks.
 type Peer struct {
 	Interfaces []listen.Interface `yaml:"interfaces" doc:"Where carriers send calls, and where calls to them leave."`
-	TLS        listen.Identity    `yaml:"tls" doc:"What the border shows to carriers over TLS."`
+	TLS        listen.TLS         `yaml:"tls" doc:"What the border shows to carriers over TLS."`
 	Media      MediaAddress       `yaml:"media" doc:"Media addresses towards carriers."`
 	Messages   sanitize.Messages  `yaml:"messages" doc:"What messages of carriers may be like. A change takes a restart."`
 	SRTP       string             `yaml:"srtp" oneof:"require|allow|never" doc:"As in access; most carriers speak plain RTP."`
@@ -115,8 +115,10 @@ func Default() Config {
 		State:   "/var/lib/brickhouse/sbc",
 		Control: "/run/brickhouse/sbc.sock",
 		Log:     telemetry.DefaultLog(),
-		Access:  Access{SRTP: "require", Redirect: "pass", Registration: DefaultRegistration(), Messages: sanitize.DefaultMessages()},
-		Peer:    Peer{SRTP: "allow", Messages: sanitize.DefaultMessages()},
+		Access: Access{
+			SRTP: "require", Redirect: "pass", TLS: listen.DefaultTLS(), Registration: DefaultRegistration(), Messages: sanitize.DefaultMessages(),
+		},
+		Peer:    Peer{SRTP: "allow", TLS: listen.DefaultTLS(), Messages: sanitize.DefaultMessages()},
 		Core:    Core{ServerName: "pbx.brickhouse.internal", Limits: sanitize.DefaultLimits()},
 		Media:   anchor.DefaultConfig(),
 		Guard:   guard.Default(),
@@ -153,6 +155,7 @@ func (c *Config) Validate() []conffile.Fault {
 	taken := map[string]string{}
 	fs = append(fs, listen.Check("access", c.Access.Interfaces, c.Access.TLS, taken)...)
 	fs = append(fs, listen.Check("peer", c.Peer.Interfaces, c.Peer.TLS, taken)...)
+	fs = append(fs, listen.NoWebSocket("peer", c.Peer.Interfaces)...)
 	fs = append(fs, c.Access.Registration.check()...)
 	fs = append(fs, c.Access.Messages.Check("access.messages", string(access))...)
 	fs = append(fs, c.Peer.Messages.Check("peer.messages", string(peer))...)

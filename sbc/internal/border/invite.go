@@ -301,7 +301,7 @@ func contactURI(f *transport.Flow) sip.Uri {
 	host, port := f.ViaHost()
 	u := sip.Uri{Scheme: "sip", Host: host, Port: port}
 	if n := f.Network(); n != transport.UDP {
-		u.UriParams = sip.HeaderParams{{K: "transport", V: string(n)}}
+		u.UriParams = sip.HeaderParams{{K: "transport", V: n.Param()}}
 	}
 	return u
 }

@@ -256,7 +256,8 @@ func TestNoSuchTrunk(t *testing.T) {
 	has(t, res, "Retry-After", "5")
 	r.refused(verdict.TrunkFailed, 2)
 	r.exchange.Do(r.link, r.callOut("sip:x", "sip:1@x", trunkLine("carrier")), 484)
-	r.exchange.Ask(r.link, r.callOut("sip:1@x", "sip:1@x", trunkLine("carrier"))) // nobody is there, so it stays
+	r.carrier(carrierHost)
+	r.exchange.Ask(r.link, r.callOut("sip:1@x", "sip:1@x", trunkLine("carrier"))) // who says nothing, so it stays
 	has(t, r.exchange.Do(r.link, r.callOut("sip:2@x", "sip:2@x", trunkLine("carrier")), 503), "Retry-After", "5")
 	r.refused(verdict.Overload, 1)
 }

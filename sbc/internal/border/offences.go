@@ -1,7 +1,6 @@
 package border
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 
@@ -74,23 +73,18 @@ func (r *realm) crowded(i *transport.Interface, remote netip.AddrPort) {
 }
 
 // blameDropped is what the sender of something that never became a message or a connection is told of for, if anything: not
-// for what the guard or our own limits decided.
+// for what the guard or our own limits decided, nor for requests that any page can have its visitors' browsers send
+// (verdict.OriginRefused, verdict.UpgradeFailed).
 func blameDropped(why verdict.Reason, data []byte) (verdict.Reason, bool) {
 	switch why {
 	case verdict.HandshakeFailed, verdict.CertificateRefused:
 		return why, true
 	case verdict.NotSIP:
-		return verdict.MalformedMessage, !isSTUN(data) // RFC 5626 §4.4.2: a phone may keep its NAT open so
+		return verdict.MalformedMessage, !transport.IsSTUN(data) // RFC 5626 §4.4.2: a phone may keep its NAT open so
 	case verdict.Oversize:
 		return verdict.MalformedMessage, true
 	}
 	return "", false
-}
-
-// isSTUN reports whether a datagram is STUN (RFC 8489 §5).
-func isSTUN(b []byte) bool {
-	const header, cookie = 20, 0x2112A442
-	return len(b) >= header && b[0] < 4 && binary.BigEndian.Uint32(b[4:]) == cookie
 }
 
 // blameClosed tells the guard about a connection that was ended for what its peer did not do: send a whole message, or read.
@@ -99,7 +93,7 @@ func (r *realm) blameClosed(f *transport.Flow, why verdict.Reason) {
 	if !transport.Expelled(why) {
 		return
 	}
-	if _, registered := r.b.cache.Registered(f.ID(), r.b.now()); !registered {
+	if !r.registered(f) {
 		r.tell(f.Interface(), f.Remote(), true, why, "", "")
 	}
 }

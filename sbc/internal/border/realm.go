@@ -6,6 +6,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"brickhouse/sbc/internal/sanitize"
+	"brickhouse/shared/listen"
 	"brickhouse/shared/transport"
 	"brickhouse/shared/verdict"
 )
@@ -23,7 +24,7 @@ const (
 type realm struct {
 	b          *Border
 	name       realmName
-	certs      *transport.Certificates // nil where nothing listens for TLS
+	certs      *listen.Credentials // nil where nothing listens for TLS
 	interfaces []*transport.Interface
 	rules      *sanitize.Realm // what its messages may be like
 }
@@ -63,11 +64,17 @@ func (r *realm) Accept(i *transport.Interface, remote netip.AddrPort) verdict.Ve
 func (r *realm) admitDatagram(i *transport.Interface, remote netip.AddrPort) verdict.Verdict {
 	v := r.b.guard.AdmitDatagram(remote)
 	if v.Reason == verdict.SourceHeld {
-		if _, ok := r.b.cache.Registered(i.FlowTo(remote).ID(), r.b.now()); ok {
+		if r.registered(i.FlowTo(remote)) {
 			return r.b.guard.AdmitFlow(remote)
 		}
 	}
 	return v
+}
+
+// registered reports whether a phone is registered over a flow.
+func (r *realm) registered(f *transport.Flow) bool {
+	_, ok := r.b.cache.Registered(f.ID(), r.b.now())
+	return ok
 }
 
 // admitted reports whether a source may still be here.

@@ -126,10 +126,10 @@ func (r *rig) config() Config {
 	}
 	edge := listen.Identity{Certificate: r.path("edge.crt"), Key: r.path("edge.key")}
 	c.Domain, c.Aliases, c.State = domain, []string{r.addr(accessHost)}, r.path("state")
-	c.Access = Access{TLS: edge, SRTP: "allow", Registration: DefaultRegistration(), Interfaces: []listen.Interface{
+	c.Access = Access{TLS: listen.TLS{Identity: edge}, SRTP: "allow", Registration: DefaultRegistration(), Interfaces: []listen.Interface{
 		on("tls", accessHost, accessTLS), on("udp", accessHost, accessPort), on("tcp", accessHost, accessPort),
 	}}
-	c.Peer = Peer{TLS: edge, SRTP: "allow", Interfaces: []listen.Interface{
+	c.Peer = Peer{TLS: listen.TLS{Identity: edge}, SRTP: "allow", Interfaces: []listen.Interface{
 		on("udp", peerHost, peerPort), on("tcp", peerHost, peerPort), on("tls", peerHost, peerTLS),
 	}, Trunks: []Trunk{{Name: "carrier", Gateways: []Gateway{
 		{Address: r.at(carrierHost+1, 5060).String(), Transport: "udp", Priority: 2},

@@ -1,12 +1,14 @@
 package border
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+	"github.com/pion/stun/v3"
 
 	"brickhouse/shared/transaction/transactiontest"
 	"brickhouse/shared/transport"
@@ -69,11 +71,73 @@ func TestKeepAlive(t *testing.T) {
 		t.Errorf("flows %v", flows)
 	}
 
-	conn, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(r.at(52, 0)), net.UDPAddrFromAddrPort(r.at(accessHost, accessPort)))
+	conn := r.rawUDP(52)
+	r.registerRaw(conn)
+	buf := make([]byte, 2048)
+	_ = conn.SetReadDeadline(time.Now().Add(transactiontest.Patience))
+	for n := 0; ; {
+		var err error
+		if n, err = conn.Read(buf); err != nil {
+			t.Fatal("no keep-alive:", err)
+		}
+		if string(buf[:n]) == "\r\n\r\n" {
+			return
+		}
+	}
+}
+
+// TestStun answers the STUN keep-alive of a registered phone with where it is seen, and nobody else's: RFC 5626 §4.4.2.
+func TestStun(t *testing.T) {
+	r := newRig(t, nil)
+	ping, err := stun.Build(stun.TransactionID, stun.BindingRequest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	stranger, phone := r.rawUDP(53), r.rawUDP(52)
+	r.registerRaw(phone)
+	for _, c := range []*net.UDPConn{stranger, phone} {
+		if _, err := c.Write(ping.Raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = phone.SetReadDeadline(time.Now().Add(transactiontest.Patience))
+	buf := make([]byte, 2048)
+	var res stun.Message
+	for res.Type != stun.BindingSuccess {
+		n, err := phone.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if transport.IsSTUN(buf[:n]) {
+			if err := stun.Decode(buf[:n], &res); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var at stun.XORMappedAddress
+	if err := at.GetFrom(&res); err != nil || at.String() != phone.LocalAddr().String() || res.TransactionID != ping.TransactionID {
+		t.Errorf("%v: %s, of %s", err, at, phone.LocalAddr())
+	}
+	_ = stranger.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // both were sent before, over one socket of the border's
+	if n, err := stranger.Read(buf); err == nil {
+		t.Errorf("a stranger got %x", buf[:n])
+	}
+}
+
+// rawUDP is a socket of a phone's that knows no SIP.
+func (r *rig) rawUDP(host int) *net.UDPConn {
+	r.Helper()
+	conn, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(r.at(host, 0)), net.UDPAddrFromAddrPort(r.at(accessHost, accessPort)))
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// registerRaw registers a phone there.
+func (r *rig) registerRaw(conn *net.UDPConn) {
+	r.Helper()
 	at := conn.LocalAddr().String()
 	fmt.Fprintf(conn, "REGISTER sip:%[1]s SIP/2.0\r\nVia: SIP/2.0/UDP %[2]s;branch=z9hG4bK1;rport\r\nMax-Forwards: 70\r\nFrom: <sip:1004@%[1]s>;tag=1\r\n"+
 		"To: <sip:1004@%[1]s>\r\nCall-ID: raw\r\nCSeq: 1 REGISTER\r\nContact: <sip:1004@%[2]s>\r\nContent-Length: 0\r\n\r\n", domain, at)
@@ -81,11 +145,12 @@ func TestKeepAlive(t *testing.T) {
 	r.exchange.Answer(s, 200, "", "Contact: <"+s.Request().Contact().Address.String()+">;expires=3600")
 	buf := make([]byte, 2048)
 	_ = conn.SetReadDeadline(time.Now().Add(transactiontest.Patience))
-	for n := 0; ; {
-		if n, err = conn.Read(buf); err != nil {
-			t.Fatal("no keep-alive:", err)
+	for {
+		n, err := conn.Read(buf)
+		if err != nil {
+			r.Fatal(err)
 		}
-		if string(buf[:n]) == "\r\n\r\n" {
+		if bytes.HasPrefix(buf[:n], []byte("SIP/2.0 200 ")) {
 			return
 		}
 	}
