@@ -152,6 +152,7 @@ func (e *Engine) Request(s *transaction.Server) bool {
 	if l == nil {
 		return false
 	}
+	s.Flow().MarkVerified() // whoever knows our tag was sent it
 	if !l.call.offerEvent(func() { l.call.onRequest(l, s) }) {
 		res := sipmsg.Response(s.Request(), sip.StatusServiceUnavailable, "", l.key.localTag)
 		if err := s.Respond(res); err != nil {

@@ -80,7 +80,7 @@ func (l *Layer) request(f *transport.Flow, req *sip.Request) {
 		}
 	}
 	if tx, ok := l.servers.get(key); ok {
-		tx.retransmitted()
+		tx.retransmitted(f)
 		return
 	}
 	l.begin(f, req, key)
@@ -95,7 +95,7 @@ func (l *Layer) begin(f *transport.Flow, req *sip.Request, key serverKey) {
 	}
 	s := newServer(l, f, req, key)
 	if tx, added := l.servers.add(key, s.tx); !added {
-		tx.retransmitted()
+		tx.retransmitted(f)
 		return
 	}
 	l.flows.add(f, s.tx)
@@ -131,7 +131,7 @@ func (l *Layer) refuse(f *transport.Flow, req *sip.Request, code int, why verdic
 	l.tellRefused(f, req, why)
 	res := sipmsg.Response(req, code, "", l.statelessTag)
 	res.AppendHeader(sip.NewHeader("Retry-After", retryAfter)) // RFC 3261 §21.5.4
-	if err := f.Send(sipmsg.Bytes(res)); err != nil {
+	if err := f.Send(sipmsg.Fit(res, f.Room())); err != nil {
 		l.log.Debug("refusing a request", "remote", f.Remote().String(), "error", err)
 	}
 }
@@ -161,7 +161,7 @@ func (l *Layer) ack(f *transport.Flow, req *sip.Request, key serverKey) {
 // retransmitted CANCEL gets the same answer again.
 func (l *Layer) cancel(f *transport.Flow, req *sip.Request, tx *serverTx) {
 	res := sipmsg.Response(req, sip.StatusOK, "", tx.localTag())
-	if err := f.Send(sipmsg.Bytes(res)); err != nil {
+	if err := f.Send(sipmsg.Fit(res, f.Room())); err != nil {
 		l.log.Debug("answering CANCEL", "remote", f.Remote().String(), "error", err)
 	}
 	tx.cancel()

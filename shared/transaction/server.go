@@ -31,7 +31,7 @@ func (s *Server) Tag() string { return s.tx.localTag() }
 // Resend repeats the last; after any other final response ErrFinal is returned. An error that Respond returns is not told
 // to OnEnd.
 func (s *Server) Respond(res *sip.Response) error {
-	return s.tx.respond(res, sipmsg.Bytes(res), false)
+	return s.tx.respond(res, false)
 }
 
 // RespondStateless sends a final response other than 2xx and forgets the transaction at once (RFC 3261 §8.2.7): a
@@ -42,7 +42,7 @@ func (s *Server) RespondStateless(res *sip.Response) error {
 		to.Params.Remove("tag")
 		to.Params.Add("tag", s.tx.layer.statelessTag)
 	}
-	return s.tx.respond(res, sipmsg.Bytes(res), res.StatusCode >= 300)
+	return s.tx.respond(res, res.StatusCode >= 300)
 }
 
 // Resend sends the last response again: for a 2xx to an INVITE, which the user has to repeat until the ACK comes
@@ -120,7 +120,9 @@ func (t *serverTx) start() {
 		return
 	}
 	if t.invite {
-		t.clock.retransmitEvery(t.layer.timers.Trying)
+		if t.flow.Proven() {
+			t.clock.retransmitEvery(t.layer.timers.Trying)
+		}
 		t.clock.endAfter(t.layer.timers.Pending)
 	} else {
 		t.clock.endAfter(t.layer.timers.timeout()) // the client has given up by then (timer F)
@@ -140,8 +142,9 @@ func (t *serverTx) localTag() string {
 	return t.tag
 }
 
-// respond sends res, which is b, and takes the step that it means.
-func (t *serverTx) respond(res *sip.Response, b []byte, forget bool) error {
+// respond sends res, and takes the step that it means. A stranger over UDP has one answer, the final one (threats T25).
+func (t *serverTx) respond(res *sip.Response, forget bool) error {
+	b := sipmsg.Fit(res, t.flow.Room())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -161,7 +164,7 @@ func (t *serverTx) respond(res *sip.Response, b []byte, forget bool) error {
 	}
 	provisionalBefore := t.last != nil
 	t.last, t.req = b, nil
-	if err := t.flow.Send(b); err != nil {
+	if err := t.sendLocked(res); err != nil {
 		t.failed = ErrTransport
 		t.onEnd = nil
 		t.terminateLocked()
@@ -178,6 +181,14 @@ func (t *serverTx) respond(res *sip.Response, b []byte, forget bool) error {
 		t.armLocked()
 	}
 	return nil
+}
+
+// sendLocked sends what respond has remembered.
+func (t *serverTx) sendLocked(res *sip.Response) error {
+	if res.IsProvisional() && !t.flow.Proven() {
+		return nil
+	}
+	return t.flow.Send(t.last)
 }
 
 // finalLocked enters the state after a final response.
@@ -199,9 +210,8 @@ func (t *serverTx) finalLocked(code int, provisional bool) {
 	case t.invite:
 		t.state = serverCompleted
 		t.clock.endAfter(timers.timeout()) // timer H
-		if !t.reliable && (t.flow.Verified() || provisional) {
-			// Timer G. Not to a source that may be forged: each of its retransmissions is answered, and that is all
-			// (threats T25).
+		if !t.reliable && t.flow.Proven() && (t.flow.Verified() || provisional) {
+			// Timer G. Not to a source that may be forged: each of its retransmissions is answered, and that is all.
 			t.clock.retransmitEvery(timers.T1)
 		}
 	default:
@@ -229,15 +239,18 @@ func (t *serverTx) resend() error {
 	return nil
 }
 
-// retransmitted takes a retransmission of the request.
-func (t *serverTx) retransmitted() {
+// retransmitted takes a retransmission of the request, which came over f.
+func (t *serverTx) retransmitted(f *transport.Flow) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// RFC 6026 §7.1: in Accepted retransmissions are absorbed; the user repeats the 2xx.
 	if t.last == nil || (t.state != serverProceeding && t.state != serverCompleted) {
 		return
 	}
-	if err := t.flow.Send(t.last); err != nil {
+	if !t.flow.Same(f) {
+		f = t.flow
+	}
+	if err := f.Send(t.last); err != nil {
 		t.layer.log.Debug("answering a retransmission", "remote", t.flow.Remote().String(), "error", err)
 	}
 }
@@ -336,7 +349,7 @@ func (t *serverTx) endDueLocked() {
 	}
 }
 
-// resendDueLocked sends the 100 that is due, or the response again (timer G).
+// resendDueLocked sends the 100 that is due, or the response again (timer G). Both are for proven sources only.
 func (t *serverTx) resendDueLocked() error {
 	if t.state == serverProceeding {
 		t.clock.stop()

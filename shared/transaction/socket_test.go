@@ -33,8 +33,14 @@ func fast() Timers {
 // serve starts an interface under a layer.
 func serve(t testing.TB, network transport.Network, layer *Layer) *transport.Interface {
 	t.Helper()
+	return serveConfig(t, transport.Config{Network: network}, layer)
+}
+
+func serveConfig(t testing.TB, cfg transport.Config, layer *Layer) *transport.Interface {
+	t.Helper()
+	cfg.Name, cfg.Listen = "test", netip.MustParseAddrPort("127.0.0.1:0")
 	h := &transporttest.Recorder{OnMessage: layer.Message, OnClosed: layer.FlowClosed}
-	i, err := transport.Listen(transport.Config{Name: "test", Network: network, Listen: netip.MustParseAddrPort("127.0.0.1:0")}, h)
+	i, err := transport.Listen(cfg, h)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +96,42 @@ func TestRetransmissionNeedsAProvenSource(t *testing.T) {
 	i.FlowTo(netip.MustParseAddrPort(c.LocalAddr().String())).MarkVerified()
 	if n := count(branch+"2", 2); n <= 1 {
 		t.Errorf("a proven source got %d answers, want retransmissions", n)
+	}
+}
+
+// A stranger of a metered interface gets one answer for each datagram, no longer than it, and only the final one.
+func TestMetered(t *testing.T) {
+	for _, code := range []int{100, 180, 486} {
+		u := &user{onRequest: func(s *Server) {
+			if code < 200 {
+				_ = s.Respond(answer(s, code))
+				time.Sleep(2 * fast().Trying)
+			}
+			_ = s.Respond(answer(s, 486))
+		}}
+		cfg := transport.Config{Network: transport.UDP, Registered: func(*transport.Flow) bool { return false }}
+		i := serveConfig(t, cfg, New(fast(), u, nil))
+		c, err := net.Dial("udp", i.Local().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		sent := reqSeq("INVITE", "INVITE", branch, "", 1, "")
+		for try := range 2 { // the second one is a retransmission
+			if _, err := c.Write(sent); err != nil {
+				t.Fatal(err)
+			}
+			buf := make([]byte, 4096)
+			_ = c.SetReadDeadline(time.Now().Add(patience))
+			n, err := c.Read(buf)
+			if err != nil || n > len(sent) || !bytes.HasPrefix(buf, []byte("SIP/2.0 486")) {
+				t.Errorf("%d, try %d: %v; %d bytes to %d: %s", code, try, err, n, len(sent), buf[:n])
+			}
+			_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond)) // T1 is 25 ms: several retransmissions
+			if n, err := c.Read(buf); err == nil {
+				t.Errorf("%d, try %d: a second answer %s", code, try, buf[:n])
+			}
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ type Flow struct {
 	local   netip.AddrPort
 	id      string  // of a connection; of UDP: made from the addresses when asked for
 	link    carrier // nil: UDP
+	meter   meter
 }
 
 // carrier is what a flow needs of its connection.
@@ -101,6 +102,7 @@ func (f *Flow) Verified() bool {
 func (f *Flow) MarkVerified() {
 	if f.link == nil {
 		f.iface.verified.add(f.remote)
+		f.meter.proven.Store(true)
 	}
 }
 
@@ -115,9 +117,13 @@ func (f *Flow) MarkTrusted() bool {
 }
 
 // Send hands one message to the network. It does not block: UDP is written at once, a connection has a bounded queue. b
-// must not be changed afterwards. A connection whose peer does not read is closed with verdict.QueueFull.
+// must not be changed afterwards. A connection whose peer does not read is closed with verdict.QueueFull. A stranger's datagram is
+// answered once and with no more bytes than it had, else the error is ErrAmplifies.
 func (f *Flow) Send(b []byte) error {
 	if f.link == nil {
+		if err := f.afford(len(b)); err != nil {
+			return err
+		}
 		return f.iface.sendUDP(f.local.Addr(), f.remote, b)
 	}
 	return f.link.send(b)

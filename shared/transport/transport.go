@@ -171,8 +171,9 @@ type Config struct {
 	// not block. May be nil: then nobody is told. Only for UDP.
 	Undelivered func(i *Interface, remote netip.AddrPort, quote []byte)
 
-	// Registered tells whether a phone is registered over a flow: then its STUN keep-alives are answered (RFC 5626 §4.4.2). Called on
-	// the goroutine that reads; it must not block. May be nil: then nobody's are. Only for UDP.
+	// Registered tells whether a phone is registered over a flow: then its STUN keep-alives are answered (RFC 5626 §4.4.2). Who is not,
+	// and not verified, is sent one answer to each datagram, of as many bytes at most. Called on any goroutine; it must not block. May be
+	// nil: then STUN is not answered, and nobody is metered. Only for UDP.
 	Registered func(f *Flow) bool
 
 	Limits Limits

@@ -179,15 +179,19 @@ func (i *Interface) datagram(local netip.Addr, remote netip.AddrPort, data []byt
 		i.dropped(remote, verdict.Oversize, data)
 		return
 	}
+	f := i.udpFlow(local, remote)
+	if i.cfg.Registered != nil {
+		f.meter.size = len(data)
+	}
 	if IsSTUN(data) {
-		i.stun(i.udpFlow(local, remote), data)
+		i.stun(f, data)
 		return
 	}
 	if !looksLikeSIP(data) {
 		i.dropped(remote, verdict.NotSIP, data)
 		return
 	}
-	i.deliver(i.udpFlow(local, remote), data)
+	i.deliver(f, data)
 }
 
 // isKeepAlive reports whether a datagram only holds a NAT binding open: nothing, line ends, or up to four NULs.

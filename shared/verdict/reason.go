@@ -36,6 +36,7 @@ const (
 	BadFraming         Reason = "bad-framing"         // stream without a usable Content-Length
 	QueueFull          Reason = "queue-full"          // peer does not read what we send
 	TransportFailure   Reason = "transport-failure"   // send failed or connection ended
+	Amplification      Reason = "amplification"       // answer would be more than an unproven UDP source sent
 	NotSIP             Reason = "not-sip"             // first bytes are neither a request nor a response
 )
 

@@ -79,13 +79,13 @@ var tortures = []struct{ name, udp, stream, inside string }{
 // atHome are those that have more to say if they are for a domain of ours.
 var atHome = []struct{ name, udp, stream, inside string }{
 	{"esc01", "407", "", "407"},
-	{"escnull", "401", "", "401"},
+	{"escnull", "- amplification", "401", "401"}, // a challenge is longer than it
 	{"lwsdisp", "200", "", "200"},
 	{"semiuri", "200", "", "200"},
 	{"transports", "200", "", "200"},
-	{"regaut01", "401", "", "401"},
-	{"cparam01", "401", "", "401"},
-	{"cparam02", "401", "", "401"},
+	{"regaut01", "- amplification", "401", "401"}, // a challenge is longer than it
+	{"cparam01", "- amplification", "401", "401"}, // a challenge is longer than it
+	{"cparam02", "- amplification", "401", "401"}, // a challenge is longer than it
 	{"invut", "415 unsupported-body", "", "407"},
 	{"sdp01", "406 unsupported-body", "", "407"},
 }

@@ -173,8 +173,9 @@ func (b *Border) listen(r *realm, list []listen.Interface, conf listen.TLS) erro
 	if r.certs, err = listen.Certificates(string(r.name), list, conf); err != nil {
 		return err
 	}
-	base := transport.Config{
-		FlowKey: b.key, Limits: r.limits(), Log: b.log, Crowded: r.crowded, Undelivered: b.tx.Undelivered, Registered: r.registered,
+	base := transport.Config{FlowKey: b.key, Limits: r.limits(), Log: b.log, Crowded: r.crowded, Undelivered: b.tx.Undelivered}
+	if r.name == access {
+		base.Registered = r.registered
 	}
 	r.interfaces, err = listen.Open(string(r.name), list, r.certs, base, r)
 	return err

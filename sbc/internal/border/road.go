@@ -75,7 +75,7 @@ func (r *realm) refuse(f *transport.Flow, msg sip.Message, v verdict.Verdict) {
 		return
 	}
 	res := r.rules.Refusal(req, v)
-	if err := f.Send(sipmsg.Bytes(res)); err != nil {
+	if err := f.Send(sipmsg.Fit(res, f.Room())); err != nil {
 		r.b.log.Debug("refusing a message", "error", err)
 	}
 }

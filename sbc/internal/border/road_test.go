@@ -21,7 +21,7 @@ func transactionOptions(r *rig) transactiontest.Ask {
 // TestOptions answers pings on all sides, and says what each may send.
 func TestOptions(t *testing.T) {
 	r := newRig(t, nil)
-	p := r.phone("1001", transport.UDP, 50)
+	p := r.phone("1001", transport.TLS, 50)
 	res := p.Do(p.flow, transactiontest.NewAsk(sip.OPTIONS, "sip:"+domain, "sip:1001@"+domain, "sip:"+domain), 200)
 	has(t, res, "Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REGISTER")
 	has(t, res, "Accept", "application/sdp")

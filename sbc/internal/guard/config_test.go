@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -131,7 +132,7 @@ func TestOffences(t *testing.T) {
 	}
 	for _, m := range regexp.MustCompile(`Reason = "([a-z0-9-]+)"`).FindAllStringSubmatch(scored, -1) {
 		r := verdict.Reason(m[1])
-		spared := r == verdict.Overload || r == verdict.Internal || r == verdict.UpgradeFailed || r == verdict.OriginRefused
+		spared := slices.Contains([]verdict.Reason{verdict.Overload, verdict.Internal, verdict.Amplification, verdict.UpgradeFailed, verdict.OriginRefused}, r)
 		if score.IsOffence(r) == spared {
 			t.Errorf("%s: an offence: %v", r, !spared)
 		}
