@@ -23,11 +23,12 @@ const (
 	NonceFresh                     // ours, issued to this origin, and young enough
 )
 
-// Layout of a nonce: age, random, HMAC over both and the origin.
+// Layout of a nonce in bytes: age, random, HMAC over both and the origin. It is short because a stranger over UDP is sent no more than
+// he sent himself; who guesses at the HMAC has to ask us 2^72 times.
 const (
-	nonceAge    = 8
-	nonceRandom = 8
-	nonceMAC    = 16
+	nonceAge    = 5 // of milliseconds: 34 years
+	nonceRandom = 4
+	nonceMAC    = 9
 	nonceHead   = nonceAge + nonceRandom
 	nonceLen    = nonceHead + nonceMAC
 )
@@ -81,7 +82,9 @@ func (n *Nonces) age(now time.Time) int64 { return now.Sub(n.start).Milliseconds
 // is that of the random source.
 func (n *Nonces) Issue(origin string, now time.Time) (string, error) {
 	var b [nonceLen]byte
-	binary.BigEndian.PutUint64(b[:], uint64(n.age(now)))
+	var age [8]byte
+	binary.BigEndian.PutUint64(age[:], uint64(n.age(now)))
+	copy(b[:nonceAge], age[len(age)-nonceAge:])
 	if _, err := io.ReadFull(n.cfg.Rand, b[nonceAge:nonceHead]); err != nil {
 		return "", fmt.Errorf("issuing a nonce: %w", err)
 	}
@@ -111,7 +114,9 @@ func (n *Nonces) open(nonce, origin string) (head [nonceHead]byte, issued int64,
 	}
 	want := n.mac(b[:nonceHead], origin)
 	copy(head[:], b[:])
-	return head, int64(binary.BigEndian.Uint64(b[:])), subtle.ConstantTimeCompare(want[:], b[nonceHead:]) == 1
+	var age [8]byte
+	copy(age[len(age)-nonceAge:], b[:nonceAge])
+	return head, int64(binary.BigEndian.Uint64(age[:])), subtle.ConstantTimeCompare(want[:], b[nonceHead:]) == 1
 }
 
 // Check tells what a nonce that came from origin is worth.

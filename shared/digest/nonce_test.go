@@ -167,7 +167,7 @@ func TestNonceConfig(t *testing.T) {
 			}
 		}
 	}
-	good.Rand = strings.NewReader("short")
+	good.Rand = strings.NewReader("sho")
 	n, err := NewNonces(good, epoch)
 	if err != nil {
 		t.Fatal(err)

@@ -35,15 +35,47 @@ func short(res *sip.Response, oneChallenge bool) []byte {
 		if !ok || oneChallenge && isChallenge(name) && anotherChallenge(headers[i+1:]) {
 			continue
 		}
-		line := appendHeader(nil, h)
-		if len(line) == 0 {
-			continue
+		if line := appendHeader(nil, needless(h)); len(line) > 0 {
+			b = append(b, to...)
+			b = append(b, ':')
+			line = line[len(name)+len(": "):]
+			if isChallenge(name) {
+				b = appendTight(b, line)
+			} else {
+				b = append(b, line...)
+			}
 		}
-		b = append(b, to...)
-		b = append(b, ':')
-		b = append(b, line[len(name)+len(": "):]...)
 	}
 	return append(b, "l:0\r\n\r\n"...)
+}
+
+// needless is a Via without a received that only repeats its host.
+func needless(h sip.Header) sip.Header {
+	via, ok := h.(*sip.ViaHeader)
+	if !ok {
+		return h
+	}
+	if at, _ := Param(via.Params, "received"); at != via.Host {
+		return h
+	}
+	via = via.Clone()
+	via.Params.Remove("received")
+	return via
+}
+
+// appendTight appends a challenge without the blanks behind commas outside quotes.
+func appendTight(b, value []byte) []byte {
+	quoted := false
+	for i, c := range value {
+		switch {
+		case c == '"' && (i == 0 || value[i-1] != '\\'):
+			quoted = !quoted
+		case c == ' ' && !quoted && i > 0 && value[i-1] == ',':
+			continue
+		}
+		b = append(b, c)
+	}
+	return b
 }
 
 // shortName is what a header is called in a short response; false if that goes without it.
