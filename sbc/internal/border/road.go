@@ -46,8 +46,10 @@ func (r *realm) screen(f *transport.Flow, msg sip.Message) verdict.Verdict {
 		return v // banned since the connection was made
 	}
 	req := isRequest(msg)
-	if req != nil && r.stranger(f.Remote()) {
-		return verdict.Dropped(verdict.UnknownPeer)
+	if req != nil && r.name == peer {
+		if _, known := r.b.carrier(f, req); !known {
+			return verdict.Dropped(verdict.UnknownPeer)
+		}
 	}
 	if v := r.rules.Message(msg); !v.OK() {
 		return v
