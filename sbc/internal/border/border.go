@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"brickhouse/sbc/internal/banapi"
+	"brickhouse/sbc/internal/caps"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/regcache"
@@ -68,6 +69,10 @@ type Border struct {
 	trunks   atomic.Pointer[trunkTable] // who the carriers are; replaced by Reload
 	carriers *trunk.Set                 // how they are
 	learned  *trunk.Sources             // who else they have shown to be
+
+	limits atomic.Pointer[caps.Config] // replaced by Reload
+	valve  *caps.Gate
+	caps   *caps.Caps
 
 	known      registry   // the guard
 	knowing    sync.Mutex // held while it is told, so that its last word is the cache's
@@ -130,13 +135,15 @@ func (b *Border) build() error {
 	if err := b.carriers.Configure(cfg.Peer.Trunks); err != nil {
 		return err
 	}
+	b.limits.Store(&cfg.Admission)
+	b.valve, b.caps = caps.NewGate(cfg.Admission.Gate()), caps.New()
 	if b.anchor, err = anchor.New(cfg.Media, b.log); err != nil {
 		return fmt.Errorf("media: %w", err)
 	}
 	b.cache = regcache.New(b.key, cfg.Limits.Bindings)
 	b.cache.OnGone(b.gone)
 	timers := transaction.DefaultTimers()
-	b.tx = transaction.New(timers, b, b.log)
+	b.tx = transaction.New(timers, b, b.log, transaction.WithAnswered(b.answered))
 	b.engine = b2bua.New(b2bua.Config{Transactions: b.tx, Timers: timers, Log: b.log, MaxCalls: cfg.Limits.Calls, Session: cfg.Session.Timers()})
 	b.realms = b.newRealms()
 	b.policies, b.media = b.legPolicies(), b.mediaRealms()
@@ -249,6 +256,7 @@ func (b *Border) Run(ctx context.Context) {
 	beside.Go(func() { b.sweep(ctx) })
 	beside.Go(func() { b.keepAlives(ctx) })
 	beside.Go(func() { b.carriers.Run(ctx) })
+	beside.Go(func() { b.valve.Measure(ctx) })
 	b.core.run(ctx)
 	beside.Wait()
 }
@@ -301,7 +309,7 @@ func (b *Border) Close() {
 // hangupPatience is how long Close waits for the answers to its BYEs.
 const hangupPatience = 2 * time.Second
 
-// Reload takes a new configuration where it can be taken without ending a connection or a call: certificates, trunks, and
+// Reload takes a new configuration where it can be taken without ending a connection or a call: certificates, trunks, admission, and
 // the guard's rules and allow list. On an error everything stays as it was.
 func (b *Border) Reload(cfg Config) error {
 	var errs []error
@@ -330,6 +338,8 @@ func (b *Border) Reload(cfg Config) error {
 		use()
 	}
 	b.trunks.Store(trunks)
+	b.limits.Store(&cfg.Admission)
+	b.valve.Configure(cfg.Admission.Gate())
 	errs = append(errs, b.carriers.Configure(cfg.Peer.Trunks))
 	b.maxBans.Store(int64(cfg.Guard.MaxBans))
 	b.reloadBanAPI(cfg.BanAPI)
@@ -375,6 +385,9 @@ func (b *Border) Guard() *guard.Guard { return b.guard }
 
 // Calls describes the calls in hand.
 func (b *Border) Calls() []b2bua.Info { return b.engine.Calls() }
+
+// Trunks returns the trunks and how their gateways are.
+func (b *Border) Trunks() *trunk.Set { return b.carriers }
 
 // Registrations returns the phones that are registered through us, in no order.
 func (b *Border) Registrations() []regcache.Binding {

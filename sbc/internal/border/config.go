@@ -5,10 +5,12 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"brickhouse/sbc/internal/banapi"
 	"brickhouse/sbc/internal/banlist/follow"
+	"brickhouse/sbc/internal/caps"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/sanitize"
@@ -21,21 +23,22 @@ import (
 
 // Config is the border's configuration file.
 type Config struct {
-	Domain  string                  `yaml:"domain" doc:"SIP domain that the phones register in, as sip:1001@DOMAIN."`
-	Aliases []string                `yaml:"aliases" doc:"Other names and addresses that phones may use for the domain, such as this host's address."`
-	State   string                  `yaml:"state" doc:"Directory for what must outlive a restart: bans and the border's own key."`
-	Control string                  `yaml:"control" doc:"Unix socket for the commands (ban, call); mode 0600."`
-	Log     telemetry.LogConfig     `yaml:"log" doc:"Logging."`
-	Metrics telemetry.MetricsConfig `yaml:"metrics" doc:"Prometheus."`
-	Access  Access                  `yaml:"access" doc:"The side of the remote phones."`
-	Peer    Peer                    `yaml:"peer" doc:"The side of the trunks."`
-	Core    Core                    `yaml:"core" doc:"The side of the exchange."`
-	Media   anchor.Config           `yaml:"media" doc:"The media relay."`
-	Guard   guard.Config            `yaml:"guard" doc:"Who is banned, and when."`
-	Lists   []follow.List           `yaml:"lists" doc:"Lists of networks to shut out, or never to ban, from files, URLs and GeoIP databases. None is built in, and nothing is contacted that does not stand here."`
-	BanAPI  banapi.Config           `yaml:"ban_api" doc:"Endpoint on this host for other tools that ban or read bans: fail2ban, CrowdSec's bouncers, scripts."`
-	Session b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
-	Limits  Limits                  `yaml:"limits" doc:"What the border takes on."`
+	Domain    string                  `yaml:"domain" doc:"SIP domain that the phones register in, as sip:1001@DOMAIN."`
+	Aliases   []string                `yaml:"aliases" doc:"Other names and addresses that phones may use for the domain, such as this host's address."`
+	State     string                  `yaml:"state" doc:"Directory for what must outlive a restart: bans and the border's own key."`
+	Control   string                  `yaml:"control" doc:"Unix socket for the commands (ban, call); mode 0600."`
+	Log       telemetry.LogConfig     `yaml:"log" doc:"Logging."`
+	Metrics   telemetry.MetricsConfig `yaml:"metrics" doc:"Prometheus."`
+	Access    Access                  `yaml:"access" doc:"The side of the remote phones."`
+	Peer      Peer                    `yaml:"peer" doc:"The side of the trunks."`
+	Core      Core                    `yaml:"core" doc:"The side of the exchange."`
+	Media     anchor.Config           `yaml:"media" doc:"The media relay."`
+	Guard     guard.Config            `yaml:"guard" doc:"Who is banned, and when."`
+	Lists     []follow.List           `yaml:"lists" doc:"Lists of networks to shut out, or never to ban, from files, URLs and GeoIP databases. None is built in, and nothing is contacted that does not stand here."`
+	BanAPI    banapi.Config           `yaml:"ban_api" doc:"Endpoint on this host for other tools that ban or read bans: fail2ban, CrowdSec's bouncers, scripts."`
+	Session   b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
+	Admission caps.Config             `yaml:"admission" doc:"How many calls fit. What is over it gets 503 with Retry-After."`
+	Limits    Limits                  `yaml:"limits" doc:"What the border takes on."`
 }
 
 // MediaAddress says where a realm's media sockets are.
@@ -96,12 +99,13 @@ func Default() Config {
 		Access: Access{
 			SRTP: "require", Redirect: "pass", TLS: listen.DefaultTLS(), Registration: DefaultRegistration(), Messages: sanitize.DefaultMessages(),
 		},
-		Peer:    Peer{SRTP: "allow", TLS: listen.DefaultTLS(), Messages: sanitize.DefaultMessages()},
-		Core:    Core{ServerName: "pbx.brickhouse.internal", Limits: sanitize.DefaultLimits()},
-		Media:   anchor.DefaultConfig(),
-		Guard:   guard.Default(),
-		Session: b2bua.DefaultSession(),
-		Limits:  Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Drain: 10 * time.Second, Ring: 4 * time.Minute},
+		Peer:      Peer{SRTP: "allow", TLS: listen.DefaultTLS(), Messages: sanitize.DefaultMessages()},
+		Core:      Core{ServerName: "pbx.brickhouse.internal", Limits: sanitize.DefaultLimits()},
+		Media:     anchor.DefaultConfig(),
+		Guard:     guard.Default(),
+		Session:   b2bua.DefaultSession(),
+		Admission: caps.DefaultConfig(),
+		Limits:    Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Drain: 10 * time.Second, Ring: 4 * time.Minute},
 	}
 }
 
@@ -139,6 +143,9 @@ func (c *Config) Validate() []conffile.Fault {
 	fs = append(fs, c.Peer.Messages.Check("peer.messages", string(peer))...)
 	fs = append(fs, c.Core.Limits.Check("core.limits")...)
 	fs = append(fs, trunk.Check("peer.trunks", c.Peer.Trunks, c.Peer.has)...)
+	named := slices.ContainsFunc(c.Peer.Trunks, func(t Trunk) bool { return len(t.TLSNames) > 0 })
+	bad(named && c.Peer.TLS.Client == "none", "peer.tls.client", "is none, and a trunk is known by the names in its certificate", "ask for one: request, with client_ca")
+	fs = append(fs, c.Admission.Check("admission")...)
 	fs = append(fs, c.Core.check()...)
 	fs = append(fs, c.Session.Check()...)
 	for _, f := range (follow.Config{Lists: c.Lists}).Check() {

@@ -25,17 +25,20 @@ func (b *Border) invite(from realmName, s *transaction.Server) verdict.Verdict {
 	if from == core {
 		return b.inviteOut(s)
 	}
+	if !b.gate(from, s) {
+		return verdict.Passed // with an answer
+	}
 	return b.inviteIn(from, s)
 }
 
 // inviteIn calls the exchange on behalf of a remote phone or a trunk.
-func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict {
+func (b *Border) inviteIn(from realmName, s *transaction.Server) (v verdict.Verdict) {
 	req, realm, trunk := s.Request(), corelink.RealmAccess, ""
 	var party parties
 	var err error
 	if from == peer {
 		realm = corelink.RealmPeer
-		trunk, _ = b.carrier(s.Flow(), req)
+		trunk, _ = b.carrier(s.Flow())
 		party, err = b.fromTrunk(trunk, req)
 	} else {
 		party, err = b.fromPhone(req)
@@ -47,12 +50,22 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict
 	if exchange == nil {
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.ExchangeUnreachable)
 	}
+	release := b.admit(s, b.callerPlaces(from, trunk, s)...)
+	if release == nil {
+		return verdict.Passed // with an answer
+	}
+	defer unless(&v, release)
 	trace := b.engine.TraceOf(req) // it may be a call of ours that comes back
 	if trace == "" {
 		trace = sipmsg.NewTag()
 	}
 	plan := b.plan(trace, party.caller.URI.User, party.called.User)
-	plan.Policy = b.policies[from]
+	plan.Policy, plan.End = b.policies[from], func(e b2bua.Ending) {
+		release()
+		if trunk != "" {
+			b.metrics.trunk(trunk, "in", e.Reason)
+		}
+	}
 	plan.Info.From, plan.Info.To = string(from)+trunk, string(core)
 	plan.Groups = [][]b2bua.Target{{{
 		Name: "exchange", Flow: exchange, Policy: b.inner(from),
@@ -118,11 +131,24 @@ func (b *Border) start(s *transaction.Server, plan b2bua.Plan, sideA, sideB anch
 
 // begin hands a call to the engine.
 func (b *Border) begin(s *transaction.Server, plan b2bua.Plan) verdict.Verdict {
-	plan.End = func(e b2bua.Ending) { b.metrics.ended.Inc(e.Reason) }
+	end := plan.End
+	plan.End = func(e b2bua.Ending) {
+		b.metrics.ended.Inc(e.Reason)
+		if end != nil {
+			end(e)
+		}
+	}
 	if _, err := b.engine.Start(s, plan); err != nil {
 		return refusal(err)
 	}
 	return verdict.Passed
+}
+
+// unless gives a call's places back if it has not begun.
+func unless(v *verdict.Verdict, release func()) {
+	if !v.OK() {
+		release()
+	}
 }
 
 // withheld is the media of a call whose caller has not said who it is: its offer does not go inside, and nothing that the

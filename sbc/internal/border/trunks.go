@@ -14,6 +14,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"brickhouse/sbc/internal/admission"
+	"brickhouse/sbc/internal/caps"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/route"
 	"brickhouse/sbc/internal/trunk"
@@ -85,9 +86,6 @@ func (b *Border) compileTrunks(list []Trunk) (*trunkTable, error) {
 	claims := map[string]admission.Claim{}
 	for _, conf := range list {
 		c := admission.Claim{Sources: slices.Clone(conf.Sources), TLSNames: conf.TLSNames}
-		if conf.Register {
-			c.Token = b.contactToken(conf.Name)
-		}
 		t.never = append(t.never, conf.Sources...)
 		for _, g := range conf.Gateways {
 			gw, err := route.ParseGateway(g.Address, g.Transport)
@@ -96,9 +94,7 @@ func (b *Border) compileTrunks(list []Trunk) (*trunkTable, error) {
 			}
 			if a, err := netip.ParseAddr(gw.Host); err == nil {
 				t.never = append(t.never, single(a))
-				if !conf.Register { // a gateway may call us, too; several accounts at one carrier are told apart by their contact
-					c.Sources = append(c.Sources, single(a))
-				}
+				c.Sources = append(c.Sources, single(a)) // a gateway may call us, too
 			}
 		}
 		claims[conf.Name] = c
@@ -112,18 +108,11 @@ func (b *Border) compileTrunks(list []Trunk) (*trunkTable, error) {
 	return t, nil
 }
 
-// carrier finds out which trunk sent a request: by the name that its certificate proves, by the contact that we registered,
-// by its address.
-func (b *Border) carrier(f *transport.Flow, req *sip.Request) (string, bool) {
+// carrier finds out which trunk sends over a flow: by the name that its certificate proves, by its address.
+func (b *Border) carrier(f *transport.Flow) (string, bool) {
 	who := b.trunks.Load().who
 	if f.Secure() && who.HasNames() {
 		if name, ok := who.Named(f.PeerNames()); ok {
-			return name, true
-		}
-	}
-	if req != nil && req.Recipient.User != "" {
-		if name, ok := who.Registered(req.Recipient.User); ok {
-			b.learned.Learn(f.Remote().Addr(), name) // what it sends within the call has another start line
 			return name, true
 		}
 	}
@@ -132,17 +121,20 @@ func (b *Border) carrier(f *transport.Flow, req *sip.Request) (string, bool) {
 
 // carrierAt finds out whose address it is.
 func (b *Border) carrierAt(a netip.Addr) (string, bool) {
-	if name, ok := b.trunks.Load().who.Trunk(a); ok {
+	table := b.trunks.Load()
+	if name, ok := table.who.Trunk(a); ok {
 		return name, true
 	}
-	return b.learned.Trunk(a)
+	name, ok := b.learned.Trunk(a)
+	_, still := table.rules[name] // a reload may have taken the trunk away
+	return name, ok && still
 }
 
 // inviteTrunk calls a number through a trunk's gateways, one after the other.
 func (b *Border) inviteTrunk(s *transaction.Server, name, trace string) verdict.Verdict {
 	req := s.Request()
 	t, ok := b.carriers.Trunk(name)
-	if !ok {
+	if _, ruled := b.trunks.Load().rules[name]; !ok || !ruled {
 		return verdict.Rejected(sip.StatusNotFound, verdict.TrunkFailed)
 	}
 	party, err := b.toTrunk(name, req)
@@ -165,15 +157,27 @@ func (b *Border) inviteTrunk(s *transaction.Server, name, trace string) verdict.
 }
 
 // callTrunk chooses gateways that are alive and begins the call.
-func (b *Border) callTrunk(s *transaction.Server, t *trunk.Trunk, party parties, trace string) verdict.Verdict {
+func (b *Border) callTrunk(s *transaction.Server, t *trunk.Trunk, party parties, trace string) (v verdict.Verdict) {
 	ctx, cancel := context.WithTimeout(b.closing, resolveTimeout)
 	defer cancel()
 	choices, err := t.Choose(ctx)
 	if err != nil {
 		return trunkRefusal(err)
 	}
+	var places []caps.Place
+	if !b.emergency(s.Request()) {
+		places = append(places, b.trunkPlace(t.Config().Name))
+	}
+	release := b.admit(s, places...)
+	if release == nil {
+		return verdict.Passed // with an answer
+	}
+	defer unless(&v, release)
 	plan := b.plan(trace, party.caller.URI.User, party.called.User)
-	plan.Policy = b.inner(peer)
+	plan.Policy, plan.End = b.inner(peer), func(e b2bua.Ending) {
+		release()
+		b.metrics.trunk(t.Config().Name, "out", e.Reason)
+	}
 	plan.Info.From, plan.Info.To = string(core), "trunk "+t.Config().Name
 	plan.Next = func(code int) bool { return slices.Contains(t.Config().Failover.Codes, code) }
 	side := anchor.Endpoint{Realm: b.media[peer], SecureHop: true}

@@ -34,8 +34,8 @@ func (l Limit) Check(key string) []conffile.Fault {
 	return nil
 }
 
-// none reports whether nothing is limited.
-func (l Limit) none() bool { return l.Calls == 0 && l.PerSecond == 0 }
+// None reports whether nothing is limited.
+func (l Limit) None() bool { return l.Calls == 0 && l.PerSecond == 0 }
 
 // burst is how many calls may come at once.
 func (l Limit) burst() float64 {
@@ -134,7 +134,7 @@ func (c *Caps) Take(now time.Time, places ...Place) (release func(), err error) 
 	var held []placeKey
 	var taken []*place
 	for _, want := range places {
-		if want.Limit.none() || want.Name == "" && want.Kind != Total {
+		if want.Limit.None() || want.Name == "" && want.Kind != Total {
 			continue
 		}
 		p, err := c.placeLocked(want, now)
@@ -237,7 +237,7 @@ func (c *Caps) Places() int {
 // String tells what a limit allows.
 func (l Limit) String() string {
 	switch {
-	case l.none():
+	case l.None():
 		return "any number"
 	case l.PerSecond == 0:
 		return fmt.Sprintf("%d calls", l.Calls)
