@@ -1,6 +1,7 @@
 package route
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -41,7 +42,7 @@ func serveZone(z *zone) dns.HandlerFunc {
 	return func(w dns.ResponseWriter, q *dns.Msg) {
 		res := new(dns.Msg)
 		res.SetReply(q)
-		rrs, _, err := z.Query(t.Context(), dns.CanonicalName(q.Question[0].Name)[:len(q.Question[0].Name)-1], q.Question[0].Qtype) //nolint:staticcheck // not used
+		rrs, _, err := z.Query(context.Background(), dns.CanonicalName(q.Question[0].Name)[:len(q.Question[0].Name)-1], q.Question[0].Qtype) //nolint:staticcheck // not used
 		if errors.Is(err, ErrNoRecord) {
 			res.Rcode = dns.RcodeNameError
 		}
