@@ -31,6 +31,8 @@ require (
 	golang.org/x/sys v0.49.0
 )
 
+require github.com/miekg/dns v1.1.73
+
 require (
 	github.com/pion/dtls/v3 v3.1.5 // indirect
 	github.com/pion/transport/v4 v4.1.0 // indirect

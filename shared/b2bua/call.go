@@ -203,6 +203,9 @@ func (c *Call) close(l *leg) {
 		l.session.timer.Stop()
 	}
 	l.rel.stop()
+	if l.silence != nil {
+		l.silence.Stop()
+	}
 	if l.dialing != nil {
 		l.dialing()
 	}

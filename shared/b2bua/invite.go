@@ -148,11 +148,13 @@ func (c *Call) placeOver(l *leg, f *transport.Flow, err error) {
 	}
 	if err != nil {
 		c.log.Warn("target can't be reached", "target", l.target.Name, "reason", verdict.TransportFailure, "error", err)
+		c.word(l, transaction.Event{Err: err})
 		c.failed(l, outcomeOf(transaction.Event{Err: err}))
 		return
 	}
 	l.flow = f
 	c.invite(l, c.buildInvite(l), true, func(ev transaction.Event) { c.onInviteEvent(l, ev) })
+	c.awaitWord(l)
 }
 
 // buildInvite makes the first INVITE of a B-leg from A's.
@@ -177,6 +179,7 @@ func (c *Call) buildInvite(l *leg) *sip.Request {
 
 // onInviteEvent takes a response to the INVITE of a B-leg that somebody waits for, or the news that none will come.
 func (c *Call) onInviteEvent(l *leg, ev transaction.Event) {
+	c.word(l, ev)
 	switch res := ev.Response; {
 	case res != nil && res.IsProvisional():
 		c.onProvisional(l, res)
@@ -189,7 +192,7 @@ func (c *Call) onInviteEvent(l *leg, ev transaction.Event) {
 		if res != nil && res.StatusCode/100 == 3 && c.redirected(l, res) {
 			return
 		}
-		c.failed(l, outcomeOf(ev))
+		c.failed(l, c.judge(outcomeOf(ev)))
 	}
 }
 

@@ -27,6 +27,8 @@ type leg struct {
 
 	dlg     *dialog.Dialog
 	flow    *transport.Flow
+	silence *time.Timer        // gives up a B-leg that says nothing
+	spoke   bool               // something was heard of it
 	dialing context.CancelFunc // stops the making of a connection; nil where none was made
 
 	remoteTag atomic.Pointer[string] // the far side's tag, read by find

@@ -94,6 +94,8 @@ type Target struct {
 	Name    string                                                // for logs: an extension, a gateway
 	Else    []Target                                              // other flows to the same device, each tried when the one before failed (RFC 5626 §5.3)
 	Lost    func()                                                // called when the far side says that the flow to the target is gone (430); may be nil
+	Within  time.Duration                                         // given up if it says nothing for so long; 0: by the transaction's timer B
+	Tried   func(code int, err error)                             // hears once of the first response, or why there was none; may be nil
 }
 
 // Plan is what becomes of a new call.
@@ -108,6 +110,8 @@ type Plan struct {
 	Ringing func()         // called once at the first 18x; may be nil
 	Answer  func(t Target) // called once when a target answers, before A hears of it; may be nil
 	End     func(Ending)   // called exactly once if Start returned no error; may be nil
+	// Next decides whether a target's refusal with 400 to 599 leads on to the next group; nil: 408 and 5xx do.
+	Next func(code int) bool
 	// Redirect names whom to call in place of a target that answered 3xx with these contacts, best first. It decides by the
 	// rights of who redirects. nil, or none: the target has failed. One call follows five in all.
 	Redirect func(t Target, contacts []sip.Uri) []Target

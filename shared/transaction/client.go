@@ -206,6 +206,9 @@ func (t *clientTx) cancel(extra []sip.Header) {
 		return
 	}
 	t.cancels, t.extra = true, extra
+	if t.state == clientCalling { // nobody wants an answer any more: don't make the far end ring who has not heard of it
+		t.clock.resend = time.Time{}
+	}
 	if t.state == clientProceeding { // RFC 3261 §9.1: never before a provisional response
 		t.sendCancelLocked()
 	}

@@ -16,10 +16,11 @@ import (
 //
 // Lock order: a transaction's mu, then a table shard's or the flow index's. The user is called with no lock held.
 type Layer struct {
-	timers  Timers
-	user    User
-	log     *slog.Logger
-	refused func(f *transport.Flow, req *sip.Request, why verdict.Reason)
+	timers   Timers
+	user     User
+	log      *slog.Logger
+	refused  func(f *transport.Flow, req *sip.Request, why verdict.Reason)
+	answered func(f *transport.Flow, method sip.RequestMethod, code int)
 
 	maxServer, maxClient int
 
@@ -131,8 +132,21 @@ func (l *Layer) refuse(f *transport.Flow, req *sip.Request, code int, why verdic
 	l.tellRefused(f, req, why)
 	res := sipmsg.Response(req, code, "", l.statelessTag)
 	res.AppendHeader(sip.NewHeader("Retry-After", retryAfter)) // RFC 3261 §21.5.4
+	l.answer(f, req, res)
+}
+
+// answer sends a final answer of the layer's own, without state.
+func (l *Layer) answer(f *transport.Flow, req *sip.Request, res *sip.Response) {
 	if err := f.Send(sipmsg.Fit(res, f.Room())); err != nil {
-		l.log.Debug("refusing a request", "remote", f.Remote().String(), "error", err)
+		l.log.Debug("answering without state", "method", req.Method, "remote", f.Remote().String(), "error", err)
+		return
+	}
+	l.tellAnswered(f, req.Method, res.StatusCode)
+}
+
+func (l *Layer) tellAnswered(f *transport.Flow, method sip.RequestMethod, code int) {
+	if l.answered != nil {
+		l.answered(f, method, code)
 	}
 }
 
@@ -160,10 +174,7 @@ func (l *Layer) ack(f *transport.Flow, req *sip.Request, key serverKey) {
 // cancel answers a CANCEL and tells the INVITE's user (RFC 3261 §9.2). It needs no transaction of its own: a
 // retransmitted CANCEL gets the same answer again.
 func (l *Layer) cancel(f *transport.Flow, req *sip.Request, tx *serverTx) {
-	res := sipmsg.Response(req, sip.StatusOK, "", tx.localTag())
-	if err := f.Send(sipmsg.Fit(res, f.Room())); err != nil {
-		l.log.Debug("answering CANCEL", "remote", f.Remote().String(), "error", err)
-	}
+	l.answer(f, req, sipmsg.Response(req, sip.StatusOK, "", tx.localTag()))
 	tx.cancel()
 }
 

@@ -170,6 +170,9 @@ func (t *serverTx) respond(res *sip.Response, forget bool) error {
 		t.terminateLocked()
 		return fmt.Errorf("responding %d: %w: %w", res.StatusCode, ErrTransport, err)
 	}
+	if res.StatusCode >= 200 && t.state == serverProceeding {
+		t.layer.tellAnswered(t.flow, t.key.method, res.StatusCode)
+	}
 	switch {
 	case forget:
 		t.terminateLocked()

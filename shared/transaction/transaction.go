@@ -84,6 +84,11 @@ func WithRefused(fn func(f *transport.Flow, req *sip.Request, why verdict.Reason
 	return func(l *Layer) { l.refused = fn }
 }
 
+// WithAnswered has fn called for each final answer to a request that was sent, once, also for those of the layer itself. It must not block.
+func WithAnswered(fn func(f *transport.Flow, method sip.RequestMethod, code int)) Option {
+	return func(l *Layer) { l.answered = fn }
+}
+
 // New returns a layer. Its owner calls Message from transport.Handler.Message and FlowClosed from Handler.Closed.
 func New(t Timers, u User, log *slog.Logger, opts ...Option) *Layer {
 	if log == nil {

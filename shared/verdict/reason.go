@@ -106,10 +106,23 @@ const (
 	NotRegistered       Reason = "not-registered"        // the callee has no binding
 	NotAllowed          Reason = "not-allowed"           // the caller may not call this
 	TrunkFailed         Reason = "trunk-failed"          // no gateway of the trunk took the call
+	TrunkDown           Reason = "trunk-down"            // no gateway of the trunk is alive
+	TrunkDisabled       Reason = "trunk-disabled"        // a person has switched the trunk off
 	ExchangeUnreachable Reason = "exchange-unreachable"  // the core link is down
 	PeerLost            Reason = "peer-lost"             // a party does not answer within the call any more
 	SystemFailure       Reason = "system-failure"        // cut by a crash; closed at the next start
 	Shutdown            Reason = "shutdown"              // ended because we stop
+)
+
+// Reasons of calls that are one too many (sbc/internal/caps).
+const (
+	CallRate       Reason = "call-rate"        // calls a second, in all
+	TrunkCalls     Reason = "trunk-calls"      // calls of a trunk at a time
+	TrunkRate      Reason = "trunk-rate"       // calls of a trunk a second
+	AccountCalls   Reason = "account-calls"    // calls of an account at a time
+	AccountRate    Reason = "account-rate"     // calls of an account a second
+	SourceCalls    Reason = "source-calls"     // calls of a source address at a time
+	SourceCallRate Reason = "source-call-rate" // calls of a source address a second
 )
 
 // Reasons of media packets that are not relayed.

@@ -19,6 +19,7 @@ import (
 	"brickhouse/sbc/internal/banlist/follow"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/regcache"
+	"brickhouse/sbc/internal/trunk"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/command"
 	"brickhouse/shared/control"
@@ -27,8 +28,9 @@ import (
 
 // border is a guard, and no calls.
 type border struct {
-	g     *guard.Guard
-	lists *[]follow.Status
+	g      *guard.Guard
+	lists  *[]follow.Status
+	trunks *trunk.Set
 }
 
 func (b border) Guard() *guard.Guard    { return b.g }
@@ -40,6 +42,7 @@ func (b border) Records(string) []b2bua.Record     { return nil }
 func (b border) Drain(bool)                        {}
 func (b border) Draining() bool                    { return false }
 func (b border) Registrations() []regcache.Binding { return nil }
+func (b border) Trunks() *trunk.Set                { return b.trunks }
 
 // rig is a guard behind a socket.
 type rig struct {
@@ -59,7 +62,7 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(func() { g.Close() })
 	r := &rig{T: t, g: g}
-	r.serve(func(s *control.Server) { Routes(s, border{g, &r.lists}) })
+	r.serve(func(s *control.Server) { Routes(s, border{g, &r.lists, nil}) })
 	return r
 }
 

@@ -21,12 +21,13 @@ const socketVar = "BRICKHOUSE_SBC_SOCKET"
 
 // Commands are the commands to a running border. socket is where it listens unless a flag says otherwise.
 func Commands(socket string) []*cobra.Command {
-	bans, regs := &command.Admin{}, &command.Admin{}
+	bans, regs, trunks := &command.Admin{}, &command.Admin{}, &command.Admin{}
 	return []*cobra.Command{
 		bans.Group("ban", "Who is banned, and why", socketVar, socket,
 			banList(bans), banAdd(bans), banDel(bans), banImport(bans), banExport(bans), banWhy(bans), banWatch(bans), banTop(bans), banTest(bans),
 			banCapture(bans), banReplay(bans), banStats(bans), banToken(bans)),
 		regs.Group("registration", "Phones outside", socketVar, socket, registrationList(regs)),
+		trunks.Group("trunk", "Trunks and their gateways", socketVar, socket, trunkCommands(trunks)...),
 		calladmin.Command(socketVar, socket), calladmin.DrainCommand(socketVar, socket), command.Reload(socketVar, socket),
 	}
 }

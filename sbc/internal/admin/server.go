@@ -10,6 +10,7 @@ import (
 	"brickhouse/sbc/internal/banlist/follow"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/regcache"
+	"brickhouse/sbc/internal/trunk"
 	"brickhouse/shared/b2bua/calladmin"
 	"brickhouse/shared/control"
 )
@@ -19,6 +20,7 @@ type Border interface {
 	Guard() *guard.Guard
 	Lists() []follow.Status
 	Registrations() []regcache.Binding
+	Trunks() *trunk.Set
 	calladmin.Calls
 }
 
@@ -59,6 +61,7 @@ func Routes(s *control.Server, b Border) {
 	s.HandleUpload("PUT /bans/lists/{name}", maxImport, func(r *http.Request) (any, error) { return importList(r, b) })
 	s.Handle("DELETE /bans/lists/{name}", func(r *http.Request) (any, error) { return nil, dropList(r, b) })
 	s.Handle("GET /registrations", func(*http.Request) (any, error) { return registrations(b), nil })
+	trunkRoutes(s, b)
 	calladmin.Routes(s, b)
 }
 

@@ -23,13 +23,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"brickhouse/sbc/internal/admission"
 	"brickhouse/sbc/internal/banapi"
+	"brickhouse/sbc/internal/caps"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/regcache"
 	"brickhouse/sbc/internal/regstore"
-	"brickhouse/sbc/internal/route"
+	"brickhouse/sbc/internal/trunk"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/keyfile"
 	"brickhouse/shared/listen"
@@ -53,7 +53,7 @@ type Border struct {
 	metrics  *Metrics
 	key      []byte // names inside are derived with it; kept over restarts
 	domains  map[string]bool
-	resolver route.Resolver
+	resolver Resolver
 
 	guard    *guard.Guard
 	lists    *banLists
@@ -66,7 +66,13 @@ type Border struct {
 	realms   map[realmName]*realm
 	policies map[realmName]*b2bua.LegPolicy
 	media    map[realmName]anchor.Realm
-	trunks   atomic.Pointer[trunkTable] // replaced by Reload
+	trunks   atomic.Pointer[trunkTable] // who the carriers are; replaced by Reload
+	carriers *trunk.Set                 // how they are
+	learned  *trunk.Sources             // who else they have shown to be
+
+	limits atomic.Pointer[caps.Config] // replaced by Reload
+	valve  *caps.Gate
+	caps   *caps.Caps
 
 	known      registry   // the guard
 	knowing    sync.Mutex // held while it is told, so that its last word is the cache's
@@ -79,13 +85,6 @@ type Border struct {
 	closing context.Context      // ends with Close
 	stop    context.CancelFunc
 	running sync.Mutex // held by Run
-}
-
-// trunkTable is what the configuration says about carriers. It is a constant.
-type trunkTable struct {
-	byName  map[string]*route.Trunk
-	rules   map[string]trunkRules
-	sources *admission.Table
 }
 
 // New makes a border from its configuration: it reads certificates, binds every socket and opens the guard. An error
@@ -125,18 +124,26 @@ func (b *Border) build() error {
 	if b.key, err = keyfile.Load(filepath.Join(cfg.State, "border.key")); err != nil {
 		return err
 	}
-	trunks, err := compileTrunks(cfg.Peer.Trunks)
+	trunks, err := b.compileTrunks(cfg.Peer.Trunks)
 	if err != nil {
 		return err
 	}
 	b.trunks.Store(trunks)
+	if err := b.openTrunks(); err != nil {
+		return err
+	}
+	if err := b.carriers.Configure(cfg.Peer.Trunks); err != nil {
+		return err
+	}
+	b.limits.Store(&cfg.Admission)
+	b.valve, b.caps = caps.NewGate(cfg.Admission.Gate()), caps.New()
 	if b.anchor, err = anchor.New(cfg.Media, b.log); err != nil {
 		return fmt.Errorf("media: %w", err)
 	}
 	b.cache = regcache.New(b.key, cfg.Limits.Bindings)
 	b.cache.OnGone(b.gone)
 	timers := transaction.DefaultTimers()
-	b.tx = transaction.New(timers, b, b.log)
+	b.tx = transaction.New(timers, b, b.log, transaction.WithAnswered(b.answered))
 	b.engine = b2bua.New(b2bua.Config{Transactions: b.tx, Timers: timers, Log: b.log, MaxCalls: cfg.Limits.Calls, Session: cfg.Session.Timers()})
 	b.realms = b.newRealms()
 	b.policies, b.media = b.legPolicies(), b.mediaRealms()
@@ -208,7 +215,7 @@ func Check(cfg *Config) error {
 	b := &Border{cfg: *cfg, realms: map[realmName]*realm{core: {name: core}}}
 	_, err := b.coreTLS()
 	errs := []error{err}
-	_, err = compileTrunks(cfg.Peer.Trunks)
+	_, err = b.compileTrunks(cfg.Peer.Trunks)
 	errs = append(errs, err)
 	_, err = listen.Certificates(string(access), cfg.Access.Interfaces, cfg.Access.TLS)
 	errs = append(errs, err)
@@ -235,37 +242,6 @@ func (b *Border) mediaRealms() map[realmName]anchor.Realm {
 	return map[realmName]anchor.Realm{core: c, access: a, peer: make(peer, b.cfg.Peer.Media, b.cfg.Peer.SRTP)}
 }
 
-// compileTrunks makes a table of the carriers.
-func compileTrunks(list []Trunk) (*trunkTable, error) {
-	t := &trunkTable{byName: map[string]*route.Trunk{}, rules: map[string]trunkRules{}}
-	sources := map[string][]netip.Prefix{}
-	for _, conf := range list {
-		trunk := &route.Trunk{Name: conf.Name}
-		sources[conf.Name] = conf.Sources
-		for _, g := range conf.Gateways {
-			gw, err := route.ParseGateway(g.Address, g.Transport)
-			if err != nil {
-				return nil, fmt.Errorf("trunk %s: %w", conf.Name, err)
-			}
-			gw.Priority = g.Priority
-			trunk.Gateways = append(trunk.Gateways, gw)
-			if a, err := netip.ParseAddr(gw.Host); err == nil { // a gateway may call us, too
-				sources[conf.Name] = append(sources[conf.Name], single(a))
-			}
-		}
-		t.byName[conf.Name] = trunk
-		var err error
-		if t.rules[conf.Name], err = compileRules(conf.Rules); err != nil {
-			return nil, fmt.Errorf("trunk %s: rules: %w", conf.Name, err)
-		}
-	}
-	var err error
-	if t.sources, err = admission.New(sources); err != nil {
-		return nil, fmt.Errorf("peer.trunks: %w", err)
-	}
-	return t, nil
-}
-
 // Run serves until ctx ends.
 func (b *Border) Run(ctx context.Context) {
 	b.running.Lock()
@@ -276,9 +252,13 @@ func (b *Border) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(b.closing, cancel)()
-	go b.sweep(ctx)
-	go b.keepAlives(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { b.sweep(ctx) })
+	beside.Go(func() { b.keepAlives(ctx) })
+	beside.Go(func() { b.carriers.Run(ctx) })
+	beside.Go(func() { b.valve.Measure(ctx) })
 	b.core.run(ctx)
+	beside.Wait()
 }
 
 // sweep forgets bindings that expired.
@@ -329,7 +309,7 @@ func (b *Border) Close() {
 // hangupPatience is how long Close waits for the answers to its BYEs.
 const hangupPatience = 2 * time.Second
 
-// Reload takes a new configuration where it can be taken without ending a connection or a call: certificates, trunks, and
+// Reload takes a new configuration where it can be taken without ending a connection or a call: certificates, trunks, admission, and
 // the guard's rules and allow list. On an error everything stays as it was.
 func (b *Border) Reload(cfg Config) error {
 	var errs []error
@@ -344,7 +324,7 @@ func (b *Border) Reload(cfg Config) error {
 		}
 		take = append(take, use)
 	}
-	trunks, err := compileTrunks(cfg.Peer.Trunks)
+	trunks, err := b.compileTrunks(cfg.Peer.Trunks)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return err
 	}
@@ -358,6 +338,9 @@ func (b *Border) Reload(cfg Config) error {
 		use()
 	}
 	b.trunks.Store(trunks)
+	b.limits.Store(&cfg.Admission)
+	b.valve.Configure(cfg.Admission.Gate())
+	errs = append(errs, b.carriers.Configure(cfg.Peer.Trunks))
 	b.maxBans.Store(int64(cfg.Guard.MaxBans))
 	b.reloadBanAPI(cfg.BanAPI)
 	for group, prefixes := range b.neverBanned() {
@@ -384,7 +367,7 @@ func (b *Border) neverBanned() map[string][]netip.Prefix {
 			}
 		}
 	}
-	groups := map[string][]netip.Prefix{"own addresses": own, "trunks": b.trunks.Load().sources.Sources()}
+	groups := map[string][]netip.Prefix{"own addresses": own, "trunks": b.trunks.Load().never}
 	if addr, err := netip.ParseAddrPort(b.cfg.Core.Exchange); err == nil {
 		groups[allowExchange] = []netip.Prefix{single(addr.Addr())}
 	}
@@ -402,6 +385,9 @@ func (b *Border) Guard() *guard.Guard { return b.guard }
 
 // Calls describes the calls in hand.
 func (b *Border) Calls() []b2bua.Info { return b.engine.Calls() }
+
+// Trunks returns the trunks and how their gateways are.
+func (b *Border) Trunks() *trunk.Set { return b.carriers }
 
 // Registrations returns the phones that are registered through us, in no order.
 func (b *Border) Registrations() []regcache.Binding {

@@ -5,39 +5,40 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"brickhouse/sbc/internal/banapi"
 	"brickhouse/sbc/internal/banlist/follow"
+	"brickhouse/sbc/internal/caps"
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
-	"brickhouse/sbc/internal/route"
-	"brickhouse/sbc/internal/rules"
 	"brickhouse/sbc/internal/sanitize"
+	"brickhouse/sbc/internal/trunk"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/conffile"
-	"brickhouse/shared/corelink"
 	"brickhouse/shared/listen"
 	"brickhouse/shared/telemetry"
 )
 
 // Config is the border's configuration file.
 type Config struct {
-	Domain  string                  `yaml:"domain" doc:"SIP domain that the phones register in, as sip:1001@DOMAIN."`
-	Aliases []string                `yaml:"aliases" doc:"Other names and addresses that phones may use for the domain, such as this host's address."`
-	State   string                  `yaml:"state" doc:"Directory for what must outlive a restart: bans and the border's own key."`
-	Control string                  `yaml:"control" doc:"Unix socket for the commands (ban, call); mode 0600."`
-	Log     telemetry.LogConfig     `yaml:"log" doc:"Logging."`
-	Metrics telemetry.MetricsConfig `yaml:"metrics" doc:"Prometheus."`
-	Access  Access                  `yaml:"access" doc:"The side of the remote phones."`
-	Peer    Peer                    `yaml:"peer" doc:"The side of the trunks."`
-	Core    Core                    `yaml:"core" doc:"The side of the exchange."`
-	Media   anchor.Config           `yaml:"media" doc:"The media relay."`
-	Guard   guard.Config            `yaml:"guard" doc:"Who is banned, and when."`
-	Lists   []follow.List           `yaml:"lists" doc:"Lists of networks to shut out, or never to ban, from files, URLs and GeoIP databases. None is built in, and nothing is contacted that does not stand here."`
-	BanAPI  banapi.Config           `yaml:"ban_api" doc:"Endpoint on this host for other tools that ban or read bans: fail2ban, CrowdSec's bouncers, scripts."`
-	Session b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
-	Limits  Limits                  `yaml:"limits" doc:"What the border takes on."`
+	Domain    string                  `yaml:"domain" doc:"SIP domain that the phones register in, as sip:1001@DOMAIN."`
+	Aliases   []string                `yaml:"aliases" doc:"Other names and addresses that phones may use for the domain, such as this host's address."`
+	State     string                  `yaml:"state" doc:"Directory for what must outlive a restart: bans and the border's own key."`
+	Control   string                  `yaml:"control" doc:"Unix socket for the commands (ban, call); mode 0600."`
+	Log       telemetry.LogConfig     `yaml:"log" doc:"Logging."`
+	Metrics   telemetry.MetricsConfig `yaml:"metrics" doc:"Prometheus."`
+	Access    Access                  `yaml:"access" doc:"The side of the remote phones."`
+	Peer      Peer                    `yaml:"peer" doc:"The side of the trunks."`
+	Core      Core                    `yaml:"core" doc:"The side of the exchange."`
+	Media     anchor.Config           `yaml:"media" doc:"The media relay."`
+	Guard     guard.Config            `yaml:"guard" doc:"Who is banned, and when."`
+	Lists     []follow.List           `yaml:"lists" doc:"Lists of networks to shut out, or never to ban, from files, URLs and GeoIP databases. None is built in, and nothing is contacted that does not stand here."`
+	BanAPI    banapi.Config           `yaml:"ban_api" doc:"Endpoint on this host for other tools that ban or read bans: fail2ban, CrowdSec's bouncers, scripts."`
+	Session   b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
+	Admission caps.Config             `yaml:"admission" doc:"How many calls fit. What is over it gets 503 with Retry-After."`
+	Limits    Limits                  `yaml:"limits" doc:"What the border takes on."`
 }
 
 // MediaAddress says where a realm's media sockets are.
@@ -64,22 +65,8 @@ type Peer struct {
 	Media      MediaAddress       `yaml:"media" doc:"Media addresses towards carriers."`
 	Messages   sanitize.Messages  `yaml:"messages" doc:"What messages of carriers may be like. A change takes a restart."`
 	SRTP       string             `yaml:"srtp" oneof:"require|allow|never" doc:"As in access; most carriers speak plain RTP."`
+	DNS        []netip.AddrPort   `yaml:"dns" doc:"Name servers that are asked for gateways. Empty: those of /etc/resolv.conf."`
 	Trunks     []Trunk            `yaml:"trunks" doc:"The carriers."`
-}
-
-// Trunk is one carrier.
-type Trunk struct {
-	Name     string         `yaml:"name" doc:"Name of the trunk, the same as in the exchange's configuration."`
-	Gateways []Gateway      `yaml:"gateways" doc:"Where calls to the carrier go."`
-	Sources  []netip.Prefix `yaml:"sources" doc:"Networks that the carrier's calls come from. They are never banned."`
-	Rules    rules.Config   `yaml:"rules" doc:"Numbers and headers of calls from and to the carrier; deploy/docs/rules.md explains them. Try them with sbc rule test."`
-}
-
-// Gateway is one way into a carrier's network.
-type Gateway struct {
-	Address   string `yaml:"address" doc:"host, host:port or address:port."`
-	Transport string `yaml:"transport" oneof:"udp|tcp|tls" doc:"Transport protocol."`
-	Priority  int    `yaml:"priority" doc:"The lowest is tried first; the next when it can't be reached or answers 408 or 5xx."`
 }
 
 // Core is the realm of the exchange.
@@ -103,12 +90,6 @@ type Limits struct {
 	Ring        time.Duration `yaml:"ring" doc:"Longest time that a call rings. Longer than the exchange's, which knows better why a call ends."`
 }
 
-// SetDefaults sets what a trunk has unless the file says otherwise.
-func (t *Trunk) SetDefaults() { t.Rules = rules.Default() }
-
-// SetDefaults sets what a gateway has unless the file says otherwise.
-func (g *Gateway) SetDefaults() { g.Transport = "udp" }
-
 // Default is the configuration that holds where the file says nothing.
 func Default() Config {
 	return Config{
@@ -118,12 +99,13 @@ func Default() Config {
 		Access: Access{
 			SRTP: "require", Redirect: "pass", TLS: listen.DefaultTLS(), Registration: DefaultRegistration(), Messages: sanitize.DefaultMessages(),
 		},
-		Peer:    Peer{SRTP: "allow", TLS: listen.DefaultTLS(), Messages: sanitize.DefaultMessages()},
-		Core:    Core{ServerName: "pbx.brickhouse.internal", Limits: sanitize.DefaultLimits()},
-		Media:   anchor.DefaultConfig(),
-		Guard:   guard.Default(),
-		Session: b2bua.DefaultSession(),
-		Limits:  Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Drain: 10 * time.Second, Ring: 4 * time.Minute},
+		Peer:      Peer{SRTP: "allow", TLS: listen.DefaultTLS(), Messages: sanitize.DefaultMessages()},
+		Core:      Core{ServerName: "pbx.brickhouse.internal", Limits: sanitize.DefaultLimits()},
+		Media:     anchor.DefaultConfig(),
+		Guard:     guard.Default(),
+		Session:   b2bua.DefaultSession(),
+		Admission: caps.DefaultConfig(),
+		Limits:    Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Drain: 10 * time.Second, Ring: 4 * time.Minute},
 	}
 }
 
@@ -160,7 +142,10 @@ func (c *Config) Validate() []conffile.Fault {
 	fs = append(fs, c.Access.Messages.Check("access.messages", string(access))...)
 	fs = append(fs, c.Peer.Messages.Check("peer.messages", string(peer))...)
 	fs = append(fs, c.Core.Limits.Check("core.limits")...)
-	fs = append(fs, c.Peer.trunks()...)
+	fs = append(fs, trunk.Check("peer.trunks", c.Peer.Trunks, c.Peer.has)...)
+	named := slices.ContainsFunc(c.Peer.Trunks, func(t Trunk) bool { return len(t.TLSNames) > 0 })
+	bad(named && c.Peer.TLS.Client == "none", "peer.tls.client", "is none, and a trunk is known by the names in its certificate", "ask for one: request, with client_ca")
+	fs = append(fs, c.Admission.Check("admission")...)
 	fs = append(fs, c.Core.check()...)
 	fs = append(fs, c.Session.Check()...)
 	for _, f := range (follow.Config{Lists: c.Lists}).Check() {
@@ -168,46 +153,6 @@ func (c *Config) Validate() []conffile.Fault {
 	}
 	for _, f := range c.Guard.Check() {
 		fs = append(fs, conffile.Bad("guard."+f.Key, f.Problem, ""))
-	}
-	return fs
-}
-
-// trunks checks the carriers.
-func (p *Peer) trunks() []conffile.Fault {
-	var fs []conffile.Fault
-	seen := map[string]bool{}
-	for i, t := range p.Trunks {
-		key := fmt.Sprintf("peer.trunks[%d]", i)
-		if !corelink.IsTrunkName(t.Name) {
-			fs = append(fs, conffile.Bad(key+".name", fmt.Sprintf("%q is no name", t.Name), "use letters, digits, - and _"))
-		}
-		if seen[t.Name] {
-			fs = append(fs, conffile.Bad(key+".name", fmt.Sprintf("%q stands twice", t.Name), "give each trunk a name of its own"))
-		}
-		seen[t.Name] = true
-		fs = append(fs, t.Rules.Check(key+".rules")...)
-		if len(t.Gateways) == 0 {
-			fs = append(fs, conffile.Bad(key+".gateways", "is empty", "name at least one"))
-		}
-		for j, g := range t.Gateways {
-			fs = append(fs, p.gateway(fmt.Sprintf("%s.gateways[%d]", key, j), g)...)
-			if gw, err := route.ParseGateway(g.Address, g.Transport); err == nil && gw.Named() && len(t.Sources) == 0 {
-				fs = append(fs, conffile.Bad(key+".sources", "is missing, and a gateway has a name: what it sends within a call would be taken for a stranger's", "give the networks of the carrier"))
-				break
-			}
-		}
-	}
-	return fs
-}
-
-// gateway checks one gateway.
-func (p *Peer) gateway(key string, g Gateway) []conffile.Fault {
-	var fs []conffile.Fault
-	if _, err := route.ParseGateway(g.Address, g.Transport); err != nil {
-		fs = append(fs, conffile.Bad(key+".address", err.Error(), "give it as gw.example.com:5060"))
-	}
-	if !p.has(g.Transport) {
-		fs = append(fs, conffile.Bad(key+".transport", "the peer side has no "+g.Transport+" interface to reach it by", "add one to peer.interfaces"))
 	}
 	return fs
 }

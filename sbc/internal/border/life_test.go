@@ -252,7 +252,7 @@ func TestReloadFails(t *testing.T) {
 		if r.b.realms[access].certs.Leaf() != leaf {
 			t.Errorf("%s: half a reload", name)
 		}
-		if _, ok := r.b.trunks.Load().byName["carrier"]; !ok {
+		if _, ok := r.b.carriers.Trunk("carrier"); !ok {
 			t.Errorf("%s: the trunks are gone", name)
 		}
 	}

@@ -13,12 +13,21 @@ type Metrics struct {
 	refused *telemetry.Reasons
 	ended   *telemetry.Reasons
 	banAPI  func(token, result string)
+	answers *answers
+	trunk   func(trunk, direction string, why verdict.Reason)
 }
 
 // NewMetrics registers the border's counters.
 func NewMetrics(m *telemetry.Metrics) *Metrics {
 	requests := m.CounterVec("ban_api_requests_total", "Requests of other tools on this host, by token and by what became of them.", "token", "result")
+	trunks := m.CounterVec("trunk_calls_total", "Calls of trunks that ended, by trunk, direction and reason.", "trunk", "direction", "reason")
+	count := &answers{}
+	m.Families(count.families(), count.emit)
 	return &Metrics{
+		answers: count,
+		trunk: func(trunk, direction string, why verdict.Reason) {
+			trunks.WithLabelValues(trunk, direction, string(why)).Inc()
+		},
 		banAPI:  func(token, result string) { requests.WithLabelValues(token, result).Inc() },
 		refused: m.Reasons("refused_total", "Messages and connections that ended at the border, by reason."),
 		ended:   m.Reasons("calls_ended_total", "Calls that ended, by reason."),
@@ -34,6 +43,7 @@ func (b *Border) gauges(m *telemetry.Metrics) {
 	})
 	m.ReasonsFunc("media_dropped_total", "Media packets that were not relayed, by reason.", b.anchor.Dropped)
 	m.Families(filterFamilies(), b.filterMetrics)
+	m.Families(trunkFamilies(), b.trunkMetrics)
 	m.Gauge("core_link_up", "1 while the exchange is connected.", func() float64 {
 		if b.core.current() == nil {
 			return 0

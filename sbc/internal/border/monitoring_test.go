@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/emiago/sipgo/sip"
+
 	"brickhouse/shared/telemetry"
 	"brickhouse/shared/verdict"
 )
@@ -27,6 +29,8 @@ func exported(t *testing.T) map[string]bool {
 	r.b.metrics.refused.Inc(verdict.BadHeader)
 	r.b.metrics.ended.Inc(verdict.Busy)
 	r.b.metrics.banAPI("nobody", "token")
+	r.b.metrics.answers.count(access, sip.INVITE, 200)
+	r.b.metrics.trunk("carrier", "in", verdict.Busy)
 	names := families(scrape(t, m))
 	maps.Copy(names, families(sampleScrape(t)))
 	names["brickhouse_sbc_media_dropped_total"] = true // shown once there was any

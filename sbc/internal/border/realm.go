@@ -47,7 +47,7 @@ func (r *realm) limits() transport.Limits {
 
 // Accept decides about a source before anything of it is read. Nobody but a carrier connects to the carriers' side.
 func (r *realm) Accept(i *transport.Interface, remote netip.AddrPort) verdict.Verdict {
-	if i.Network().Reliable() && r.stranger(remote) {
+	if i.Network().Reliable() && r.stranger(remote) && !r.mayProve(i) {
 		return verdict.Dropped(verdict.UnknownPeer)
 	}
 	switch {
@@ -94,8 +94,13 @@ func (r *realm) stranger(remote netip.AddrPort) bool {
 	if r.name != peer {
 		return false
 	}
-	_, known := r.b.trunks.Load().sources.Trunk(remote.Addr())
+	_, known := r.b.carrierAt(remote.Addr())
 	return !known
+}
+
+// mayProve reports whether whoever connects may still show a certificate that makes it a carrier.
+func (r *realm) mayProve(i *transport.Interface) bool {
+	return i.Network().Secure() && r.b.trunks.Load().who.HasNames()
 }
 
 // Closed forgets what hung on a connection.
@@ -122,16 +127,6 @@ func (r *realm) Dropped(i *transport.Interface, remote netip.AddrPort, why verdi
 	if offence, ok := blameDropped(why, data); ok {
 		r.tell(i, remote, i.Network().Reliable(), offence, "", string(why))
 	}
-}
-
-// byNetwork returns a socket of that network, or nil.
-func (r *realm) byNetwork(n transport.Network) *transport.Interface {
-	for _, i := range r.interfaces {
-		if i.Network() == n {
-			return i
-		}
-	}
-	return nil
 }
 
 // isRequest returns msg as a request, or nil.

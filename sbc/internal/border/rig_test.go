@@ -131,10 +131,13 @@ func (r *rig) config() Config {
 	}}
 	c.Peer = Peer{TLS: listen.TLS{Identity: edge}, SRTP: "allow", Interfaces: []listen.Interface{
 		on("udp", peerHost, peerPort), on("tcp", peerHost, peerPort), on("tls", peerHost, peerTLS),
-	}, Trunks: []Trunk{{Name: "carrier", Gateways: []Gateway{
+	}, DNS: []netip.AddrPort{r.at(253, 53)} /* nobody */, Trunks: []Trunk{{Name: "carrier", Gateways: []Gateway{
 		{Address: r.at(carrierHost+1, 5060).String(), Transport: "udp", Priority: 2},
 		{Address: r.at(carrierHost, 5060).String(), Transport: "udp", Priority: 1},
 	}}}}
+	for i := range c.Peer.Trunks {
+		c.Peer.Trunks[i] = asLoaded(c.Peer.Trunks[i])
+	}
 	c.Core = Core{
 		Exchange: r.at(exchangeHost, 5070).String(), ServerName: "pbx.test",
 		Certificate: r.path("core.crt"), Key: r.path("core.key"), CA: r.path("ca.crt"),
@@ -146,6 +149,14 @@ func (r *rig) config() Config {
 		{Name: "rubbish", Weights: map[verdict.Reason]int{verdict.MalformedMessage: 1}, Window: time.Minute, Threshold: 3, Ban: time.Minute},
 	}
 	return c
+}
+
+// asLoaded gives a trunk what the file would have given it where it says nothing.
+func asLoaded(t Trunk) Trunk {
+	var d Trunk
+	d.SetDefaults()
+	t.Failover, t.Health = d.Failover, d.Health // the rules stay empty: nothing is changed
+	return t
 }
 
 // start makes the border and runs it until the test ends.

@@ -46,8 +46,10 @@ func (r *realm) screen(f *transport.Flow, msg sip.Message) verdict.Verdict {
 		return v // banned since the connection was made
 	}
 	req := isRequest(msg)
-	if req != nil && r.stranger(f.Remote()) {
-		return verdict.Dropped(verdict.UnknownPeer)
+	if req != nil && r.name == peer {
+		if _, known := r.b.carrier(f); !known {
+			return verdict.Dropped(verdict.UnknownPeer)
+		}
 	}
 	if v := r.rules.Message(msg); !v.OK() {
 		return v
@@ -77,7 +79,9 @@ func (r *realm) refuse(f *transport.Flow, msg sip.Message, v verdict.Verdict) {
 	res := r.rules.Refusal(req, v)
 	if err := f.Send(sipmsg.Fit(res, f.Room())); err != nil {
 		r.b.log.Debug("refusing a message", "error", err)
+		return
 	}
+	r.b.metrics.answers.count(r.name, req.Method, res.StatusCode)
 }
 
 // Unparsed takes what was refused before it was a message.

@@ -1,68 +1,63 @@
 package route
 
 import (
-	"context"
-	"errors"
-	"net/netip"
+	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
-type names map[string][]netip.Addr
-
-func (n names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
-	if a, ok := n[host]; ok {
-		return a, nil
-	}
-	return nil, errors.New("no such host")
-}
-
 func TestParseGateway(t *testing.T) {
 	for in, want := range map[string]Gateway{
-		"gw.example.com":      {Host: "gw.example.com", Port: 5060, Network: "udp"},
-		"gw.example.com:5080": {Host: "gw.example.com", Port: 5080, Network: "udp"},
-		"198.51.100.2":        {Host: "198.51.100.2", Port: 5060, Network: "udp"},
-		"[2001:db8::1]:5070":  {Host: "2001:db8::1", Port: 5070, Network: "udp"},
-		"2001:db8::1":         {Host: "2001:db8::1", Port: 5060, Network: "udp"},
+		"gw.example.com":      {Host: "gw.example.com", Network: UDP},
+		"gw.example.com:5080": {Host: "gw.example.com", Port: 5080, Network: UDP},
+		"198.51.100.2":        {Host: "198.51.100.2", Network: UDP},
+		"[2001:db8::1]:5070":  {Host: "2001:db8::1", Port: 5070, Network: UDP},
+		"2001:db8::1":         {Host: "2001:db8::1", Network: UDP},
 	} {
-		if got, err := ParseGateway(in, "udp"); err != nil || got != want {
+		got, err := ParseGateway(in, UDP)
+		if err != nil || got != want {
 			t.Errorf("ParseGateway(%q) = %+v, %v; want %+v", in, got, err, want)
 		}
-	}
-	if g, err := ParseGateway("gw.example.com", "tls"); err != nil || g.Port != 5061 {
-		t.Errorf("TLS without a port = %+v, %v", g, err)
+		if got.String() != in {
+			t.Errorf("%q is shown as %q", in, got)
+		}
 	}
 	for _, in := range []string{"", "a b", "gw:0", "gw:70000", "gw:x", "sip:gw", "gw/1", ":5060"} {
-		if g, err := ParseGateway(in, "udp"); err == nil {
+		if g, err := ParseGateway(in, UDP); err == nil {
 			t.Errorf("ParseGateway(%q) = %+v, want an error", in, g)
 		}
 	}
 }
 
-func TestHops(t *testing.T) {
-	trunk := Trunk{Name: "carrier", Gateways: []Gateway{
-		{Host: "second", Port: 5060, Priority: 2},
-		{Host: "gone", Port: 5060, Priority: 1},
-		{Host: "192.0.2.1", Port: 5061, Priority: 1},
-		{Host: "first", Port: 5060, Priority: 0},
-	}}
-	dns := names{
-		"first":  {netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")},
-		"second": {netip.MustParseAddr("192.0.2.9")},
+// Priority is law, weight is chance.
+func TestOrder(t *testing.T) {
+	type one struct {
+		name string
+		Weighted
 	}
-	hops, err := trunk.Hops(context.Background(), dns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"192.0.2.7:5060", "[2001:db8::7]:5060", "192.0.2.1:5061", "192.0.2.9:5060"}
-	if len(hops) != len(want) {
-		t.Fatalf("hops = %v", hops)
-	}
-	for i, h := range hops {
-		if h.Addr.String() != want[i] {
-			t.Errorf("hop %d = %s, want %s", i, h.Addr, want[i])
+	list := []one{{"spare", Weighted{2, 0}}, {"a", Weighted{1, 3}}, {"b", Weighted{1, 1}}, {"z", Weighted{1, 0}}}
+	of := func(o one) Weighted { return o.Weighted }
+	random := rand.New(rand.NewPCG(1, 2))
+	const rounds = 10_000
+	first := map[string]int{}
+	for range rounds {
+		got := Order(list, of, random.IntN)
+		if len(got) != 4 || got[3].name != "spare" {
+			t.Fatalf("order %v", got)
 		}
+		first[got[0].name]++
 	}
-	if _, err := (&Trunk{Name: "x", Gateways: []Gateway{{Host: "gone"}}}).Hops(context.Background(), dns); err == nil {
-		t.Error("a trunk without a reachable gateway, and nothing is said")
+	if a, b := first["a"], first["b"]; a < 2*b || a > 4*b || a+b < rounds*9/10 {
+		t.Errorf("weights 3, 1 and 0 came first %v times", first)
+	}
+	if first["z"] == 0 {
+		t.Error("weight 0 has no chance at all")
+	}
+	var names []string
+	for _, o := range Order([]one{{"a", Weighted{}}, {"b", Weighted{}}}, of, func(int) int { return 0 }) {
+		names = append(names, o.name)
+	}
+	if strings.Join(names, "") != "ab" || list[0].name != "spare" {
+		t.Errorf("order %q of %v", names, list)
 	}
 }
