@@ -115,6 +115,12 @@ func explain(e guard.Explanation) string {
 	if e.Allowed != "" {
 		line("  never banned: %s", e.Allowed)
 	}
+	if e.Noted != "" {
+		line("  %s would ban it, and only counts", e.Noted)
+	}
+	if !e.Limited.IsZero() {
+		line("  held to a strict rate for %s instead of a ban, since the circuit breaker was open; sbc ban del lifts it", time.Until(e.Limited).Round(time.Second))
+	}
 	if e.Listed != "" {
 		line("  banned by %s", e.Listed)
 	}

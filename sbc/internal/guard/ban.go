@@ -176,9 +176,13 @@ func (g *Guard) Unban(p netip.Prefix, by, note string) error {
 		return ErrClosed
 	}
 	now := g.clock()
-	b := g.bans[p]
+	b, limited := g.bans[p], g.unlimitLocked(p, now)
 	if b == nil || !in(b.Until, now) {
 		g.mu.Unlock()
+		if limited {
+			g.log.Info("strict rate lifted", "prefix", p, "by", by, "note", clean(note, 200))
+			return nil
+		}
 		return fmt.Errorf("%s: %w", p, ErrNoBan)
 	}
 	ended := Past{Ban: *b, Ended: now, EndedBy: by, EndNote: clean(note, 200)}

@@ -374,12 +374,17 @@ func (g *Guard) Why(addr netip.Addr) (Explanation, bool) {
 			e.Bans = append(e.Bans, *b)
 		}
 	}
-	if f := g.view.set.Lookup(addr, table.Now(g.base.of(now))); f.Ban != 0 {
+	f := g.view.set.Lookup(addr, table.Now(g.base.of(now)))
+	if f.Ban != 0 {
 		e.Verdict = verdict.Dropped(banReason(f.Network))
 		if f.Ban.List() >= listFeeds {
 			e.Listed = g.listName(f.Ban.List())
 		}
 	}
+	if f.Noted != 0 {
+		e.Noted = g.listName(f.Noted.List())
+	}
+	e.Limited = g.limitedUntilLocked(addr, now)
 	if p, group, ok := g.view.allowed(addr); ok {
 		e.Allowed, e.Verdict = group+" "+p.String(), verdict.Passed
 	}
@@ -395,7 +400,7 @@ func (g *Guard) Why(addr netip.Addr) (Explanation, bool) {
 		}
 	}
 	e.Outcome = e.Verdict.String()
-	known := e.Allowed != "" || len(e.Bans)+len(e.Held)+len(e.Scores)+len(e.FlowScores)+len(e.Evidence)+len(e.History)+e.Known > 0
+	known := e.Allowed+e.Noted != "" || !e.Limited.IsZero() || len(e.Bans)+len(e.Held)+len(e.Scores)+len(e.FlowScores)+len(e.Evidence)+len(e.History)+e.Known > 0
 	return e, known
 }
 

@@ -102,6 +102,29 @@ func (g *Guard) limitLocked(p netip.Prefix, until time.Time) {
 	}
 }
 
+// limitedUntilLocked is until when an address is held to a strict rate; the zero time if it is not.
+func (g *Guard) limitedUntilLocked(a netip.Addr, now time.Time) (until time.Time) {
+	for p, t := range g.limited {
+		if p.Contains(a) && in(t, now) && t.After(until) {
+			until = t
+		}
+	}
+	return until
+}
+
+// unlimitLocked ends the strict rate of a source. It reports whether there was one.
+func (g *Guard) unlimitLocked(p netip.Prefix, now time.Time) bool {
+	until, limited := g.limited[p]
+	if !limited {
+		return false
+	}
+	delete(g.limited, p)
+	if err := g.set.Unlimit(p); err != nil {
+		g.kernelFaultLocked(err)
+	}
+	return in(until, now)
+}
+
 // markKnownLocked tells the tables that a good registration lives behind a source until then.
 func (g *Guard) markKnownLocked(p netip.Prefix, until time.Time) {
 	if !until.After(g.marked[p]) {
@@ -126,10 +149,7 @@ func (g *Guard) expireSourcesLocked(now time.Time) {
 		if in(until, now) {
 			continue
 		}
-		delete(g.limited, p)
-		if err := g.set.Unlimit(p); err != nil {
-			g.kernelFaultLocked(err)
-		}
+		g.unlimitLocked(p, now)
 	}
 	for p, until := range g.marked {
 		if !in(until, now) || g.scoring.known.Count(p, now) == 0 { // ended, forgotten for another or evicted

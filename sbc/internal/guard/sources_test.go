@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -98,8 +99,15 @@ func TestLimitedWhileBreakerOpen(t *testing.T) {
 	if class(g, last) != table.Limited {
 		t.Fatalf("the last one is %d", class(g, last))
 	}
+	must(t, g.Unban(prefix("192.0.2.5/32"), "ann", "")) // a person lifts a limit as he lifts a ban
+	if err := g.Unban(prefix("192.0.2.5/32"), "ann", ""); !errors.Is(err, ErrNoBan) || class(g, "192.0.2.5") != table.None {
+		t.Errorf("%v, class %d", err, class(g, "192.0.2.5"))
+	}
 	expectAdmit(t, g, "192.0.2.1", hostBanned)
 	expectPassed(t, g, last, 10, 2, verdict.SourceRate)
+	if e, known := g.Why(addr(last)); !known || !e.Limited.After(h.now()) {
+		t.Errorf("%v %+v", known, e)
+	}
 	if r := g.Test(addr(last), 0, false); r.Source != "limited" || r.Outcome != "pass" || !contains(r.Steps, "strict rate: 1 a second, 2 at once") {
 		t.Errorf("%+v", r)
 	}

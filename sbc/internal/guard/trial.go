@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"brickhouse/bpf/table"
 	"brickhouse/shared/verdict"
@@ -60,6 +61,9 @@ func (g *Guard) Test(addr netip.Addr, port uint16, tcp bool) Trial {
 		}
 		t.Reason = g.testPort(port, tcp, f.Class, step)
 	}
+	if n, until := g.heldLocked(addr, now); n > 0 && t.Reason == verdict.None {
+		step("the border answers nothing to %d ports of it, which are on hold until %s at most", n, until.Format(time.DateTime))
+	}
 	switch {
 	case t.Reason == verdict.None:
 		t.Outcome = verdict.Passed.String()
@@ -70,6 +74,20 @@ func (g *Guard) Test(addr netip.Addr, port uint16, tcp bool) Trial {
 		t.Outcome = verdict.Dropped(t.Reason).String()
 	}
 	return t
+}
+
+// heldLocked is how many ports of an address are on hold, and until when the last of them is.
+func (g *Guard) heldLocked(a netip.Addr, now time.Time) (n int, until time.Time) {
+	ports := map[uint16]bool{}
+	for _, h := range g.held {
+		if h.Source.Addr() == a && h.Until.After(now) {
+			ports[h.Source.Port()] = true
+			if h.Until.After(until) {
+				until = h.Until
+			}
+		}
+	}
+	return len(ports), until
 }
 
 // testPort goes on where no ban decides.

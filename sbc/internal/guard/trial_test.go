@@ -71,3 +71,22 @@ func TestTrial(t *testing.T) {
 		t.Errorf("all is monitored: %+v", r)
 	}
 }
+
+// What only counts, what is on hold and what is limited is told, too.
+func TestWhyAndTrialTellTheRest(t *testing.T) {
+	h := newHand()
+	g := open(t, userSpace(), Options{Clock: h.now})
+	must(t, g.SetList("drop", FeedMonitor, prefixes("192.0.2.0/24")))
+	if e, known := g.Why(addr("192.0.2.1")); !known || e.Noted != "list drop" || e.Outcome != "pass" {
+		t.Errorf("%v %+v", known, e)
+	}
+	for range 100 {
+		g.Offence(Offence{Source: netip.MustParseAddrPort("198.51.100.1:4000"), Reason: verdict.BadCredentials})
+	}
+	if e, _ := g.Why(addr("198.51.100.1")); len(e.Held) == 0 {
+		t.Fatalf("nothing is on hold: %+v", e)
+	}
+	if r := g.Test(addr("198.51.100.1"), 0, false); !strings.Contains(strings.Join(r.Steps, "\n"), "answers nothing to 1 ports of it") {
+		t.Errorf("%+v", r)
+	}
+}

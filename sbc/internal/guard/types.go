@@ -59,17 +59,19 @@ type Held struct {
 type Explanation struct {
 	Addr       netip.Addr      `json:"addr"`
 	Verdict    verdict.Verdict `json:"-"`
-	Outcome    string          `json:"outcome"`               // "pass" or "drop: reason"
-	Allowed    string          `json:"allowed_by,omitempty"`  // allow-list entry that covers it, as "trunks 192.0.2.0/24"
-	Listed     string          `json:"listed_by,omitempty"`   // list that bans it, as "list drop"
-	Bans       []Ban           `json:"bans,omitempty"`        // those in force that cover it, most specific first
-	Held       []Held          `json:"held,omitempty"`        // its ports that are on hold
-	Scores     []Score         `json:"scores,omitempty"`      // where it is near a threshold
-	Evidence   []Evidence      `json:"evidence,omitempty"`    // its last offences, oldest first
-	History    []Past          `json:"history,omitempty"`     // earlier bans, newest first
-	FlowScores []Score         `json:"flow_scores,omitempty"` // where single flows and accounts behind its address are near one, highest first
-	Repeat     int             `json:"repeat,omitempty"`      // earlier bans that make the next one longer
-	Known      int             `json:"known,omitempty"`       // good registrations that live behind it
+	Outcome    string          `json:"outcome"`                // "pass" or "drop: reason"
+	Allowed    string          `json:"allowed_by,omitempty"`   // allow-list entry that covers it, as "trunks 192.0.2.0/24"
+	Listed     string          `json:"listed_by,omitempty"`    // list that bans it, as "list drop"
+	Noted      string          `json:"noted_by,omitempty"`     // rule or list that would ban it and only counts
+	Limited    time.Time       `json:"limited_until,omitzero"` // until when it is held to a strict rate instead of a ban
+	Bans       []Ban           `json:"bans,omitempty"`         // those in force that cover it, most specific first
+	Held       []Held          `json:"held,omitempty"`         // its ports that are on hold
+	Scores     []Score         `json:"scores,omitempty"`       // where it is near a threshold
+	Evidence   []Evidence      `json:"evidence,omitempty"`     // its last offences, oldest first
+	History    []Past          `json:"history,omitempty"`      // earlier bans, newest first
+	FlowScores []Score         `json:"flow_scores,omitempty"`  // where single flows and accounts behind its address are near one, highest first
+	Repeat     int             `json:"repeat,omitempty"`       // earlier bans that make the next one longer
+	Known      int             `json:"known,omitempty"`        // good registrations that live behind it
 }
 
 // EventKind is what an Event tells.
