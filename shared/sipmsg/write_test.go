@@ -171,6 +171,11 @@ func roundTrip(t *testing.T, data []byte) {
 	if err := sameToSecondReader(again, out); err != nil {
 		t.Fatalf("two readers, two messages: %v\n%q", err, out)
 	}
+	if Screen(again, wide()).OK() { // what nobody is shown may be read as anybody likes
+		if err := sameToSipgo(again, out); err != nil {
+			t.Fatalf("%v\n%q", err, out)
+		}
+	}
 }
 
 func BenchmarkBytes(b *testing.B) {
