@@ -13,6 +13,7 @@ type inviteOptions struct {
 	change  func(string) string
 	noOffer bool
 	from    string
+	to      string
 }
 
 // WithHeader adds a header field, for instance one that a stranger invented.
@@ -30,6 +31,9 @@ func WithoutOffer() InviteOption { return func(o *inviteOptions) { o.noOffer = t
 
 // WithFrom calls with another URI in From than the own address of record.
 func WithFrom(uri string) InviteOption { return func(o *inviteOptions) { o.from = uri } }
+
+// WithTo calls with another URI in To than in the start line, as a carrier does that calls a registered contact.
+func WithTo(uri string) InviteOption { return func(o *inviteOptions) { o.to = uri } }
 
 // Call calls a target — a number, user@host or a URI — and waits for the final answer. A refusal is a *RefusedError; the Call
 // is returned with it. If the context ends first, the call is cancelled.
@@ -61,6 +65,9 @@ func (p *Phone) Invite(ctx context.Context, target string, opts ...InviteOption)
 		opt(&o)
 	}
 	uri := p.targetURI(target)
+	if o.to == "" {
+		o.to = uri
+	}
 	f, err := p.flowTo(ctx, uri)
 	if err != nil {
 		return nil, fmt.Errorf("%s calling %s: %w", p.cfg.Name, target, err)
@@ -69,7 +76,7 @@ func (p *Phone) Invite(ctx context.Context, target string, opts ...InviteOption)
 	if err != nil {
 		return nil, fmt.Errorf("%s calling %s: %w", p.cfg.Name, target, err)
 	}
-	c := newCall(p, dialog{callID: token(), localTag: token(), local: "<" + o.from + ">", remote: "<" + uri + ">", target: uri}, f, m)
+	c := newCall(p, dialog{callID: token(), localTag: token(), local: "<" + o.from + ">", remote: "<" + o.to + ">", target: uri}, f, m)
 	p.keep(c)
 	d := c.dialog.request("INVITE")
 	d.fields = append(d.fields, c.contact(), p.allow())

@@ -45,6 +45,7 @@ type options struct {
 	Trunk      string // lines of the trunk in sbc.yaml
 	Username   string // of the trunk
 	AuthRealm  string
+	Register   string // of the trunk, as the exchange has it
 	NonceLife  string
 	Dialplan   string // more rules
 	LogLevel   string
@@ -226,7 +227,7 @@ secrets:
   file: {path: {{.Path "secrets"}}, key: {{.Path "secrets.key"}}}
 {{- if .Opt.Trunk}}
 trunks:
-  - {name: carrier, domain: {{.Addr 60}}, username: "{{.Opt.Username}}", auth_realm: "{{.Opt.AuthRealm}}"}
+  - {name: carrier, domain: {{.Addr 60}}, username: "{{.Opt.Username}}", auth_realm: "{{.Opt.AuthRealm}}"{{with .Opt.Register}}, register: {{.}}{{end}}}
 {{- end}}
 dialplan: {{.Path "dialplan.yaml"}}
 digest: {nonce_life: {{.Opt.NonceLife}}}

@@ -66,6 +66,8 @@ type Trunk struct {
 	AuthRealm string `yaml:"auth_realm" doc:"The only digest realm that gets an answer. Empty: whichever the carrier names."`
 	FromUser  string `yaml:"from_user" doc:"User part of From. Empty: the caller's number."`
 	FromHost  string `yaml:"from_host" doc:"Host part of From. Empty: the trunk's domain."`
+
+	Register time.Duration `yaml:"register" doc:"For how long at a time the exchange registers at the carrier as USERNAME@DOMAIN, so that calls come to us. The border's trunk needs register: true. 0: not at all."`
 }
 
 // Digest configures authentication.
@@ -191,6 +193,19 @@ func (c *Config) trunks() []conffile.Fault {
 		if strings.Trim(t.FromUser, userBytes) != "" {
 			fs = append(fs, conffile.Bad(key+".from_user", fmt.Sprintf("%q is no user part", t.FromUser), "give the number or the account's name"))
 		}
+		fs = append(fs, t.registration(key)...)
+	}
+	return fs
+}
+
+// registration checks what the trunk registers as, and for how long.
+func (t *Trunk) registration(key string) []conffile.Fault {
+	var fs []conffile.Fault
+	if t.Register != 0 && (t.Register < time.Minute || t.Register > 24*time.Hour) {
+		fs = append(fs, conffile.Bad(key+".register", "is neither 0 nor from 1m to 24h", "give it as 10m"))
+	}
+	if t.Register != 0 && (t.Username == "" || strings.Trim(t.Username, userBytes) != "") {
+		fs = append(fs, conffile.Bad(key+".username", fmt.Sprintf("%q can't be registered", t.Username), "give the account's name at the carrier"))
 	}
 	return fs
 }

@@ -69,6 +69,8 @@ type Exchange struct {
 	phoneCerts   *listen.Credentials // nil where no phone connects over TLS
 	core, phones []*transport.Interface
 
+	accountsAway []*trunkAccount // that we have at carriers
+
 	closing context.Context // ends with Close
 	stop    context.CancelFunc
 	running sync.Mutex // held by Run
@@ -124,6 +126,7 @@ func (x *Exchange) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	x.accountsAway = x.trunkAccounts()
 	x.calls = callcontrol.New(callcontrol.Config{
 		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Store: x.store, CDR: x.cdr, Media: x.media,
 		Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderPolicy(), Trunks: trunks, Dialplan: plan,
@@ -280,6 +283,11 @@ func (x *Exchange) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(x.closing, cancel)()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	for _, a := range x.accountsAway {
+		beside.Go(func() { a.run(ctx) })
+	}
 	t := time.NewTicker(expireEvery)
 	defer t.Stop()
 	for {

@@ -24,4 +24,13 @@ func (x *Exchange) gauges(m *telemetry.Metrics) {
 		server, client := x.tx.Counts()
 		return float64(server + client)
 	})
+	m.Families([]telemetry.Family{{Name: "trunk_registered", Help: "1 while we are registered at a carrier.", Labels: []string{"trunk"}}}, func(emit telemetry.Emit) {
+		for _, a := range x.accountsAway {
+			v := 0.0
+			if a.registered() {
+				v = 1
+			}
+			emit("trunk_registered", v, a.trunk.Name)
+		}
+	})
 }

@@ -38,8 +38,11 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) (v verdict.Verd
 	var err error
 	if from == peer {
 		realm = corelink.RealmPeer
-		trunk, _ = b.carrier(s.Flow())
-		party, err = b.fromTrunk(trunk, req)
+		trunk, _ = b.carrier(s.Flow(), req)
+		if t, ok := b.carriers.Trunk(trunk); ok && !t.Enabled() {
+			return verdict.Rejected(sip.StatusServiceUnavailable, verdict.TrunkDisabled)
+		}
+		party, err = b.fromTrunk(trunk, b.calledAt(trunk, req))
 	} else {
 		party, err = b.fromPhone(req)
 	}

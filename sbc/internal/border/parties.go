@@ -1,6 +1,8 @@
 package border
 
 import (
+	"errors"
+
 	"github.com/emiago/sipgo/sip"
 
 	"brickhouse/sbc/internal/rules"
@@ -39,9 +41,15 @@ func (b *Border) fromPhone(req *sip.Request) (parties, error) {
 	}, nil
 }
 
+var errTrunkGone = errors.New("no such trunk")
+
 // fromTrunk is a carrier's call, for the exchange.
 func (b *Border) fromTrunk(trunk string, req *sip.Request) (parties, error) {
-	res, err := b.trunks.Load().rules[trunk].in.Apply(req, inside(b.cfg.Domain), false)
+	set, ok := b.trunks.Load().rules[trunk]
+	if !ok { // a reload has just taken it away
+		return parties{}, errTrunkGone
+	}
+	res, err := set.in.Apply(req, inside(b.cfg.Domain), false)
 	if err != nil {
 		return parties{}, err
 	}
@@ -50,7 +58,11 @@ func (b *Border) fromTrunk(trunk string, req *sip.Request) (parties, error) {
 
 // toTrunk is a call of the exchange, for a carrier.
 func (b *Border) toTrunk(trunk string, req *sip.Request) (parties, error) {
-	res, err := b.trunks.Load().rules[trunk].out.Apply(req, outside(req), false)
+	set, ok := b.trunks.Load().rules[trunk]
+	if !ok {
+		return parties{}, errTrunkGone
+	}
+	res, err := set.out.Apply(req, outside(req), false)
 	if err != nil {
 		return parties{}, err
 	}

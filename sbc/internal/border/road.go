@@ -47,7 +47,7 @@ func (r *realm) screen(f *transport.Flow, msg sip.Message) verdict.Verdict {
 	}
 	req := isRequest(msg)
 	if req != nil && r.name == peer {
-		if _, known := r.b.carrier(f); !known {
+		if _, known := r.b.carrier(f, req); !known {
 			return verdict.Dropped(verdict.UnknownPeer)
 		}
 	}
@@ -117,6 +117,8 @@ func (b *Border) road(s *transaction.Server) verdict.Verdict {
 		return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog)
 	case req.Method == sip.REGISTER && from == access:
 		return b.register(s)
+	case req.Method == sip.REGISTER && from == core:
+		return b.registerTrunk(s)
 	case req.Method == sip.INVITE:
 		return b.invite(from, s)
 	case req.Method == sip.OPTIONS:

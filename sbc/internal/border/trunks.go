@@ -86,6 +86,9 @@ func (b *Border) compileTrunks(list []Trunk) (*trunkTable, error) {
 	claims := map[string]admission.Claim{}
 	for _, conf := range list {
 		c := admission.Claim{Sources: slices.Clone(conf.Sources), TLSNames: conf.TLSNames}
+		if conf.Register {
+			c.Token = b.contactToken(conf.Name)
+		}
 		t.never = append(t.never, conf.Sources...)
 		for _, g := range conf.Gateways {
 			gw, err := route.ParseGateway(g.Address, g.Transport)
@@ -94,7 +97,9 @@ func (b *Border) compileTrunks(list []Trunk) (*trunkTable, error) {
 			}
 			if a, err := netip.ParseAddr(gw.Host); err == nil {
 				t.never = append(t.never, single(a))
-				c.Sources = append(c.Sources, single(a)) // a gateway may call us, too
+				if !conf.Register { // a gateway may call us, too; several accounts at one carrier are told apart by their contact
+					c.Sources = append(c.Sources, single(a))
+				}
 			}
 		}
 		claims[conf.Name] = c
@@ -108,13 +113,18 @@ func (b *Border) compileTrunks(list []Trunk) (*trunkTable, error) {
 	return t, nil
 }
 
-// carrier finds out which trunk sends over a flow: by the name that its certificate proves, by its address.
-func (b *Border) carrier(f *transport.Flow) (string, bool) {
+// carrier finds out which trunk sent a request: by the name that its certificate proves, by the contact that we registered, by its
+// address.
+func (b *Border) carrier(f *transport.Flow, req *sip.Request) (string, bool) {
 	who := b.trunks.Load().who
 	if f.Secure() && who.HasNames() {
 		if name, ok := who.Named(f.PeerNames()); ok {
 			return name, true
 		}
+	}
+	if name, ok := who.Registered(req.Recipient.User); ok {
+		b.learned.Learn(f.Remote().Addr(), name) // what it sends within the call has another start line
+		return name, true
 	}
 	return b.carrierAt(f.Remote().Addr())
 }

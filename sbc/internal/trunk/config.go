@@ -20,6 +20,7 @@ type Config struct {
 	Gateways []Gateway      `yaml:"gateways" doc:"Where calls to the carrier go."`
 	Sources  []netip.Prefix `yaml:"sources" doc:"Networks that the carrier's calls come from. They are never banned."`
 	TLSNames []string       `yaml:"tls_names" doc:"Names in the client certificate by which the carrier is known on the peer side's TLS interfaces, from whatever address."`
+	Register bool           `yaml:"register" doc:"The exchange registers at the carrier (trunks[].register in its configuration), and calls that come to the registered contact are the carrier's, from whatever address. The number called is the one in To."`
 	Failover Failover       `yaml:"failover" doc:"When the next gateway is tried."`
 	Health   Health         `yaml:"health" doc:"How gateways are watched."`
 	Rules    rules.Config   `yaml:"rules" doc:"Numbers and headers of calls from and to the carrier; deploy/docs/rules.md explains them. Try them with sbc rule test."`
@@ -133,7 +134,7 @@ func (c *Config) identity(at string, has func(string) bool) []conffile.Fault {
 		gw, err := route.ParseGateway(g.Address, g.Transport)
 		return err == nil && gw.Named()
 	})
-	if named && len(c.Sources) == 0 && len(c.TLSNames) == 0 {
+	if named && len(c.Sources) == 0 && len(c.TLSNames) == 0 && !c.Register {
 		fs = append(fs, conffile.Bad(at+".sources", "is missing, and a gateway has a name: what it sends within a call would be taken for a stranger's", "give the networks of the carrier"))
 	}
 	return fs
