@@ -41,6 +41,7 @@ func (c *Call) onRequest(l *leg, s *transaction.Server) {
 	}
 	l.flow = s.Flow()
 	switch {
+	case c.astray(l, s):
 	case !l.policy.allows(req.Method):
 		c.reply(l, s, sip.StatusMethodNotAllowed, sip.NewHeader("Allow", l.policy.Allow))
 	case req.Method == sip.BYE:
@@ -53,6 +54,10 @@ func (c *Call) onRequest(l *leg, s *transaction.Server) {
 		c.onPrack(l, s)
 	case req.Method == sip.UPDATE:
 		c.onUpdate(l, e, s)
+	case req.Method == sip.REFER && c.plan.Refer != nil:
+		c.onRefer(l, s)
+	case c.plan.Refer != nil && (req.Method == sip.NOTIFY || req.Method == sip.SUBSCRIBE): // we sent no REFER (RFC 5057 §5.1)
+		c.reply(l, s, sip.StatusCallTransactionDoesNotExists)
 	default:
 		c.across(l, s)
 	}
@@ -110,7 +115,7 @@ func failureOf(ev transaction.Event) int {
 // §12.2.1.2). A connection that broke shows neither: the phone may come back over a new one.
 func (c *Call) checkPeer(y *leg, code int) {
 	switch {
-	case y.over:
+	case y.owner() != c, y.over:
 	case code == sip.StatusCallTransactionDoesNotExists:
 		c.end(Ending{Reason: verdict.UnknownDialog, By: y.side}, nil)
 	case code == sip.StatusRequestTimeout:

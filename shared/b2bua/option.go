@@ -65,7 +65,7 @@ func named(hs []sip.Header, token string) bool {
 // options adds our Allow and Supported to a request that makes or changes a session, or to its 2xx.
 func (l *leg) options(msg sip.Message, reliable bool) {
 	l.allow(msg)
-	timer := l.call.eng.cfg.Session.on()
+	timer := l.owner().eng.cfg.Session.on()
 	reliable = reliable && l.policy.allows(sip.PRACK)
 	switch {
 	case reliable && timer:

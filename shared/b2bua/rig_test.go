@@ -35,8 +35,9 @@ type rig struct {
 	media   *fakeMedia       // of the last call
 	medias  []*fakeMedia
 
-	change func(*Plan)    // changes the plan of the next call
-	groups func() [][]int // which callees ring; nil: the first one
+	replace func(*transaction.Server) error // takes the next INVITE
+	change  func(*Plan)                     // changes the plan of the next call
+	groups  func() [][]int                  // which callees ring; nil: the first one
 
 	mu       sync.Mutex // guards below: callbacks of several calls
 	started  int
@@ -116,6 +117,12 @@ func (r *rig) Request(s *transaction.Server) {
 			r.unknown++
 			r.mu.Unlock()
 			_ = s.Respond(sipmsg.Response(req, 481, "", s.Tag()))
+		}
+		return
+	}
+	if r.replace != nil {
+		if err := r.replace(s); err != nil {
+			_ = s.Respond(sipmsg.Response(req, 503, "", s.Tag()))
 		}
 		return
 	}
