@@ -10,16 +10,18 @@ import (
 	"brickhouse/shared/dialog"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/transaction"
+	"brickhouse/shared/transport"
 	"brickhouse/shared/verdict"
 )
 
 // Refer is a party's wish that the other one be called on by somebody else (RFC 3515): a blind transfer.
 type Refer struct {
-	Account string       // the transferor's: the target is called with its rights
-	Target  sip.Uri      // who is to be called
-	Party   dialog.Party // who is transferred, as the transferor knows it
-	Partner string       // account of that party; empty if it has none
-	Trace   string       // of the call that is transferred
+	Account string          // the transferor's: the target is called with its rights
+	Target  sip.Uri         // who is to be called
+	Party   dialog.Party    // who is transferred, as the transferor knows it
+	Partner string          // account of that party; empty if it has none
+	Trace   string          // of the call that is transferred
+	Flow    *transport.Flow // of that party
 }
 
 // Joined is the news that a party of a call was replaced by another.
@@ -59,7 +61,7 @@ func (c *Call) onRefer(x *leg, s *transaction.Server) {
 		return
 	}
 	plan, err := c.plan.Refer(Refer{
-		Account: x.account, Target: to.URI, Party: y.dlg.Remote, Partner: y.account, Trace: c.info.Trace,
+		Account: x.account, Target: to.URI, Party: y.dlg.Remote, Partner: y.account, Trace: c.info.Trace, Flow: y.flow,
 	})
 	if err != nil {
 		r := refusal(err)

@@ -265,14 +265,6 @@ func TestPanicAside(t *testing.T) {
 	}
 }
 
-func TestDialled(t *testing.T) {
-	for in, want := range map[string]string{"1001": "1001", "1001;phone-context=x": "1001", "*43%23": "*43#", "%23%23": "##", "": ""} {
-		if got := dialled(in); got != want {
-			t.Errorf("dialled(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
 // TestAnotherAccount: who authenticates as one account can't call as another.
 func TestAnotherAccount(t *testing.T) {
 	r := newRig(t, nil)
