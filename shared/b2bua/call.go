@@ -54,10 +54,11 @@ type Call struct {
 	ring      *time.Timer
 	ended     bool // plan.End was called
 
-	transfer *transfer // a party of this call on its way into another; nil: none
-	joint    *joint    // a party of another call on its way into this; nil: none
-	coming   *leg      // a leg that is to take the place of another (RFC 3891)
-	changing bool      // an offer of ours is under way: no other INVITE is taken
+	transfer  *transfer  // a party of this call on its way into another; nil: none
+	joint     *joint     // a party of another call on its way into this; nil: none
+	referrals []referral // REFERs that were carried across
+	coming    *leg       // a leg that is to take the place of another (RFC 3891)
+	changing  bool       // an offer of ours is under way: no other INVITE is taken
 }
 
 func (e *Engine) newCall(s *transaction.Server, plan Plan) (*Call, error) {

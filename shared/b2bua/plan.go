@@ -122,9 +122,12 @@ type Plan struct {
 
 	// Transfers. They are for calls whose Media is nil: descriptions of one call become those of another.
 	Account string                    // who the caller proved to be: the rights that its transfers have; empty: none
-	Refer   func(Refer) (Plan, error) // makes the call that a blind transfer asks for; nil: REFER is carried across as INFO is
+	Refer   func(Refer) (Plan, error) // makes the call that a blind transfer asks for; nil: no transfer is executed here
 	Joined  func(Joined)              // called when a party was replaced by another; may be nil
 	behalf  *behalf
+
+	// ReferTo lets REFERs across where Refer is nil, and names the target as the other side knows it. nil: they are refused.
+	ReferTo func(from Side, to dialog.ReferTo) (sip.Uri, error)
 }
 
 // Ending tells how a call ended.

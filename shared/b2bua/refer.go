@@ -47,11 +47,9 @@ func (c *Call) onRefer(x *leg, s *transaction.Server) {
 		c.reply(x, s, sip.StatusTemporarilyUnavailable)
 		return
 	}
-	value, _ := sipmsg.Header(s.Request(), "Refer-To")
-	to, err := dialog.ParseReferTo(value)
+	to, err := referTo(s.Request())
 	if err != nil {
-		c.log.Info("transfer refused", "side", x.side, "reason", verdict.BadURI, "error", err)
-		c.reply(x, s, sip.StatusBadRequest)
+		c.referRefused(x, s, err)
 		return
 	}
 	t := &transfer{by: x, rest: y, note: newNotifier(c, x, s.Request())}
@@ -64,13 +62,32 @@ func (c *Call) onRefer(x *leg, s *transaction.Server) {
 		Account: x.account, Target: to.URI, Party: y.dlg.Remote, Partner: y.account, Trace: c.info.Trace, Flow: y.flow,
 	})
 	if err != nil {
-		r := refusal(err)
-		c.log.Info("transfer refused", "side", x.side, "reason", r.Reason, "code", r.Code)
-		c.reply(x, s, r.Code)
+		c.referRefused(x, s, err)
 		return
 	}
 	c.begin(t, s)
 	c.transferToTarget(t, plan)
+}
+
+// referTo reads who a REFER names: one and no more (RFC 3515 §2.4.1).
+func referTo(req *sip.Request) (dialog.ReferTo, error) {
+	bad := &Refusal{Code: sip.StatusBadRequest, Reason: verdict.BadURI}
+	all := sipmsg.Headers(req, "Refer-To")
+	if len(all) != 1 {
+		return dialog.ReferTo{}, bad
+	}
+	to, err := dialog.ParseReferTo(all[0])
+	if err != nil {
+		return to, bad
+	}
+	return to, nil
+}
+
+// referRefused answers a REFER that leads to nothing. The call goes on.
+func (c *Call) referRefused(x *leg, s *transaction.Server, err error) {
+	r := refusal(err)
+	c.log.Info("transfer refused", "side", x.side, "reason", r.Reason, "code", r.Code)
+	c.reply(x, s, r.Code)
 }
 
 // begin accepts a REFER.
@@ -99,7 +116,7 @@ type notifier struct {
 // newNotifier reads what sort of subscription a REFER makes: none where Refer-Sub says so (RFC 4488), or where nosub is
 // demanded (RFC 7614).
 func newNotifier(c *Call, x *leg, req *sip.Request) notifier {
-	n := notifier{event: "refer"}
+	n := notifier{event: eventRefer}
 	if x.referred { // RFC 3515 §2.4.6: the second and later ones are told apart by their CSeq
 		n.event += ";id=" + strconv.FormatUint(uint64(req.CSeq().SeqNo), 10)
 	}
@@ -112,6 +129,9 @@ func newNotifier(c *Call, x *leg, req *sip.Request) notifier {
 	}
 	return n
 }
+
+// eventRefer is the event package of REFER.
+const eventRefer = "refer"
 
 // referExpires is how long the subscription of a REFER says that it holds, in seconds. It ends when the transfer does.
 const referExpires = "300"

@@ -85,7 +85,7 @@ func ParseReferTo(value string) (ReferTo, error) {
 		return ReferTo{}, err
 	}
 	method, has := sipmsg.Param(n.URI.UriParams, "method")
-	if n.URI.Scheme != "sip" && n.URI.Scheme != "sips" || n.URI.User == "" || has && !strings.EqualFold(method, "INVITE") {
+	if n.URI.Scheme != "sip" && n.URI.Scheme != "sips" || has && !strings.EqualFold(method, "INVITE") {
 		return ReferTo{}, ErrReferTo
 	}
 	r := ReferTo{URI: stripForRequestURI(n.URI)}
@@ -102,6 +102,9 @@ func ParseReferTo(value string) (ReferTo, error) {
 			return ReferTo{}, err
 		}
 		r.Replaces = &replaces
+	}
+	if r.URI.User == "" && r.Replaces == nil { // the Contact of a dialog may have none
+		return ReferTo{}, ErrReferTo
 	}
 	return r, nil
 }

@@ -33,11 +33,12 @@ func TestParseReplaces(t *testing.T) {
 
 func TestParseReferTo(t *testing.T) {
 	for value, want := range map[string]string{
-		"<sip:1002@example.com>":                                            "<sip:1002@example.com>",
-		"sip:1002@example.com":                                              "<sip:1002@example.com>",
-		"\"Bob\" <sip:1002@example.com>;x=y":                                "<sip:1002@example.com>",
-		"<sip:1002@example.com;method=INVITE;transport=tcp>":                "<sip:1002@example.com;transport=tcp>",
-		"<sip:1002@example.com?Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2>": "<sip:1002@example.com?Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2>",
+		"<sip:1002@example.com>":                                                                           "<sip:1002@example.com>",
+		"sip:1002@example.com":                                                                             "<sip:1002@example.com>",
+		"\"Bob\" <sip:1002@example.com>;x=y":                                                               "<sip:1002@example.com>",
+		"<sip:1002@example.com;method=INVITE;transport=tcp>":                                               "<sip:1002@example.com;transport=tcp>",
+		"<sip:1002@example.com?Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2>":                                "<sip:1002@example.com?Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2>",
+		"<sip:192.0.2.1:5061?Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2>":                                      "<sip:192.0.2.1:5061?Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2>",
 		"<sip:1002@example.com?Subject=x&replaces=a%3bfrom-tag%3d2%3bto-tag%3d1%3bearly-only&Require=foo>": "<sip:1002@example.com?Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2%3Bearly-only>",
 	} {
 		got, err := ParseReferTo(value)

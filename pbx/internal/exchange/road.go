@@ -154,7 +154,7 @@ func (x *Exchange) road(s *transaction.Server) verdict.Verdict {
 		x.aside(s, func() { x.invite(s) })
 		return verdict.Passed
 	case req.Method == sip.REFER: // to transfer no call
-		return verdict.Rejected(sip.StatusForbidden, verdict.NotAllowed)
+		return verdict.Rejected(sip.StatusForbidden, verdict.TransferRefused)
 	}
 	return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog) // CANCEL, BYE, INFO, PRACK, UPDATE
 }
@@ -166,18 +166,10 @@ func unsupported(req *sip.Request) []string {
 		return nil
 	}
 	return slices.DeleteFunc(sipmsg.Headers(req, "Require"), func(tag string) bool {
-		tag = strings.ToLower(tag)
-		switch req.Method {
-		case sip.REGISTER:
-			return tag == "path" || tag == "outbound"
-		case sip.INVITE:
-			return tag == "replaces" || b2bua.Served(tag)
-		case sip.PRACK, sip.UPDATE:
-			return b2bua.Served(tag)
-		case sip.REFER:
-			return tag == "norefersub" || tag == "nosub"
+		if req.Method == sip.REGISTER {
+			return strings.EqualFold(tag, "path") || strings.EqualFold(tag, "outbound")
 		}
-		return false
+		return b2bua.Served(req.Method, tag)
 	})
 }
 
@@ -228,12 +220,12 @@ func (x *Exchange) invite(s *transaction.Server) {
 
 // place starts a call, or puts its caller into one that there is.
 func (x *Exchange) place(s *transaction.Server, who callcontrol.Caller) verdict.Verdict {
-	value, ok := sipmsg.Header(s.Request(), "Replaces")
-	if !ok {
+	values := sipmsg.Headers(s.Request(), "Replaces")
+	if len(values) == 0 {
 		return x.calls.Start(s, who, callcontrol.Dialled(s.Request().Recipient.User))
 	}
-	r, err := dialog.ParseReplaces(value)
-	if err != nil {
+	r, err := dialog.ParseReplaces(values[0])
+	if err != nil || len(values) > 1 { // RFC 3891 §3
 		return verdict.Rejected(sip.StatusBadRequest, verdict.BadHeader)
 	}
 	return x.calls.Replace(s, who, r)

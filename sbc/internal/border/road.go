@@ -51,6 +51,9 @@ func (r *realm) screen(f *transport.Flow, msg sip.Message) verdict.Verdict {
 			return verdict.Dropped(verdict.UnknownPeer)
 		}
 	}
+	if req != nil && req.Method == sip.REFER && !r.b.refers(r.name) {
+		return verdict.Rejected(sip.StatusForbidden, verdict.TransferRefused)
+	}
 	if v := r.rules.Message(msg); !v.OK() {
 		return v
 	}
@@ -121,7 +124,9 @@ func (b *Border) road(s *transaction.Server) verdict.Verdict {
 		return b.invite(from, s)
 	case req.Method == sip.OPTIONS:
 		return b.options(from, s)
-	case req.Method == sip.CANCEL, req.Method == sip.BYE, req.Method == sip.PRACK, req.Method == sip.UPDATE:
+	case req.Method == sip.REFER: // to transfer no call
+		return verdict.Rejected(sip.StatusForbidden, verdict.TransferRefused)
+	case req.Method == sip.NOTIFY, req.Method == sip.CANCEL, req.Method == sip.BYE, req.Method == sip.PRACK, req.Method == sip.UPDATE:
 		return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog)
 	}
 	return verdict.Rejected(sip.StatusMethodNotAllowed, verdict.MethodNotAllowed)

@@ -183,7 +183,7 @@ func TestCopy(t *testing.T) {
 		{"200 INVITE", "Retry-After: 30", "", all},
 		{"REGISTER", "k: gruu, Outbound, \"x\"", "Supported: outbound", []Policy{Inward}},
 		{"INVITE", "Supported: outbound, timer, 100rel, replaces", "", all},
-		{"200 REGISTER", "Require: outbound, other", "Require: outbound", []Policy{Outward}},
+		{"200 REGISTER", "Require: outbound, other", "Require: outbound", []Policy{Inward, Outward}},
 		{"200 INVITE", "Require: 100rel", "", all},
 		{"INVITE", "Privacy: ID; foo;user", "Privacy: id;user", []Policy{Inward, ToTrunk}},
 		{"INVITE", "Privacy: foo", "", all},
@@ -203,6 +203,12 @@ func TestCopy(t *testing.T) {
 		{"NOTIFY", "Subscription-State: Active;expires=60;x=y;reason=\"a b\"", "Subscription-State: active;expires=60", all},
 		{"NOTIFY", "Subscription-State: terminated;reason=noresource;retry-after=9", "Subscription-State: terminated;retry-after=9;reason=noresource", all},
 		{"NOTIFY", "Subscription-State: odd", "", all},
+		{"REFER", "Refer-Sub: FALSE ;x=y", "Refer-Sub: false", all},
+		{"202 REFER", "Refer-Sub: true", "Refer-Sub: true", all},
+		{"REFER", "Refer-Sub: perhaps", "", all},
+		{"REFER", "Require: norefersub", "Require: norefersub", []Policy{Inward, Outward}},
+		{"REFER", "Require: outbound", "", all},
+		{"REGISTER", "Require: outbound", "", all},
 	} {
 		for _, p := range all {
 			src := crossing(t, c.start, c.header+"\r\n", "")
@@ -336,7 +342,7 @@ func TestCopyBounds(t *testing.T) {
 }
 
 func TestAllow(t *testing.T) {
-	if got := Allow("access"); got != "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REGISTER" {
+	if got := Allow("access"); got != "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, REGISTER" {
 		t.Errorf("Allow(access) = %q", got)
 	}
 	if Allow("") != "" || strings.Contains(Allow("peer"), "REGISTER") {
