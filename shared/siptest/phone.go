@@ -192,7 +192,13 @@ func (p *Phone) request(s *serverTx) {
 			return
 		}
 		s.respond(481, nil)
-	case "OPTIONS", "NOTIFY", "MESSAGE":
+	case "NOTIFY":
+		if m.ToTag() != "" {
+			p.notified(s)
+			return
+		}
+		s.respond(200, nil, p.allow())
+	case "OPTIONS", "MESSAGE":
 		s.respond(200, nil, p.allow())
 	default:
 		s.respond(405, nil, p.allow())
