@@ -7,7 +7,7 @@
 // One goroutine at a time owns a call (mailbox.go); responses, requests, timers and commands are events that wait their
 // turn, so no state of a call is ever locked. The files follow the events: invite.go, answer.go, ack.go, cancel.go,
 // bye.go, reinvite.go, info.go, refer.go, replaces.go. The states stand in call.go; how a party gets from one call into
-// another in transfer.go and join.go, and why that is no race in adopt.go.
+// another in transfer.go and join.go, and why that is no race in adopt.go; how a border lets transfers pass in relay.go.
 package b2bua
 
 import (

@@ -73,3 +73,20 @@ func FuzzParseReferTo(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseReplaces(f *testing.F) {
+	f.Add("98732@sip.example.com;from-tag=r33th4x0r;to-tag=ff87ff;early-only")
+	f.Add("a;to-tag=1;from-tag=0")
+	f.Fuzz(func(t *testing.T, value string) {
+		got, err := ParseReplaces(value)
+		if err != nil {
+			return
+		}
+		if strings.ContainsAny(got.String(), " \t\r\n\"<>,?\x00") {
+			t.Errorf("%q is written %q", value, got)
+		}
+		if again, err := ParseReplaces(got.String()); err != nil || again != got {
+			t.Errorf("%q → %+v → %+v, %v", value, got, again, err)
+		}
+	})
+}
