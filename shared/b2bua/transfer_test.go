@@ -15,7 +15,7 @@ import (
 const transferAllow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REFER, NOTIFY"
 
 // transfers makes the rig's calls such that their parties may transfer: the caller is 1001, the callees are their own
-// accounts. A blind transfer calls the second callee, or ends at local.
+// accounts. A blind transfer calls the last callee, or ends at local.
 func (r *rig) transfers(local Local) *[]Refer {
 	var asked []Refer
 	can := func(p *Plan) {
@@ -44,7 +44,7 @@ func (r *rig) transfers(local Local) *[]Refer {
 		p := r.plan()
 		p.Media, p.Groups, p.Local = nil, nil, local
 		if local == nil {
-			p.Groups = [][]Target{{r.target(r.b[1])}}
+			p.Groups = [][]Target{{r.target(r.b[len(r.b)-1])}}
 		}
 		can(&p)
 		p.Refer = refer
