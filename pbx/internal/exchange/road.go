@@ -220,12 +220,12 @@ func (x *Exchange) invite(s *transaction.Server) {
 
 // place starts a call, or puts its caller into one that there is.
 func (x *Exchange) place(s *transaction.Server, who callcontrol.Caller) verdict.Verdict {
-	values := sipmsg.Headers(s.Request(), "Replaces")
-	if len(values) == 0 {
+	value, ok := sipmsg.Header(s.Request(), "Replaces")
+	if !ok {
 		return x.calls.Start(s, who, callcontrol.Dialled(s.Request().Recipient.User))
 	}
-	r, err := dialog.ParseReplaces(values[0])
-	if err != nil || len(values) > 1 { // RFC 3891 §3
+	r, err := dialog.ParseReplaces(value)
+	if err != nil {
 		return verdict.Rejected(sip.StatusBadRequest, verdict.BadHeader)
 	}
 	return x.calls.Replace(s, who, r)

@@ -50,8 +50,8 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict
 		party.headers = append(party.headers, more...)
 		return b.callIn(from, s, realm, trunk, party)
 	}
-	if values := sipmsg.Headers(req, "Replaces"); len(values) > 0 {
-		return b.replacing(from, s, values, func(replaces sip.Header) verdict.Verdict { return call(replaces) })
+	if value, ok := sipmsg.Header(req, "Replaces"); ok {
+		return b.replacing(from, s, value, func(replaces sip.Header) verdict.Verdict { return call(replaces) })
 	}
 	return call()
 }

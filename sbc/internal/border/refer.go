@@ -68,12 +68,12 @@ func (b *Border) meant(host string) bool {
 }
 
 // replacing has an INVITE that is to take the place of a party go on by way of place, with the header that tells the exchange.
-func (b *Border) replacing(from realmName, s *transaction.Server, values []string, place func(replaces sip.Header) verdict.Verdict) verdict.Verdict {
+func (b *Border) replacing(from realmName, s *transaction.Server, value string, place func(replaces sip.Header) verdict.Verdict) verdict.Verdict {
 	if !b.refers(from) {
 		return verdict.Rejected(sip.StatusForbidden, verdict.TransferRefused)
 	}
-	r, err := dialog.ParseReplaces(values[0])
-	if err != nil || len(values) > 1 { // RFC 3891 §3
+	r, err := dialog.ParseReplaces(value)
+	if err != nil {
 		return verdict.Rejected(sip.StatusBadRequest, verdict.BadHeader)
 	}
 	b.engine.Across(r, func(across dialog.Replaces, ok bool) {
