@@ -133,7 +133,7 @@ func (r *rig) serve(layer *transaction.Layer) {
 }
 
 func policy(name string) *b2bua.LegPolicy {
-	return &b2bua.LegPolicy{Allow: "INVITE, ACK, CANCEL, BYE", Contact: func(f *transport.Flow) sip.Uri {
+	return &b2bua.LegPolicy{Allow: "INVITE, ACK, CANCEL, BYE, REFER", Contact: func(f *transport.Flow) sip.Uri {
 		host, port := f.ViaHost()
 		return sip.Uri{Scheme: "sip", User: name, Host: host, Port: port}
 	}}

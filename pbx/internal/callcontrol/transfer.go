@@ -47,11 +47,24 @@ func (a *attempt) refer(w b2bua.Refer) (b2bua.Plan, error) {
 	if !a.c.serves(w.Target.Host) {
 		return b2bua.Plan{}, &b2bua.Refusal{Code: sip.StatusNotFound, Reason: verdict.UnknownDomain}
 	}
+	if !a.c.holds(w.Account) {
+		return b2bua.Plan{}, &b2bua.Refusal{Code: sip.StatusForbidden, Reason: verdict.TransferRefused}
+	}
 	_, plan, v := a.c.prepare(w.Flow, a.onBehalf(w), Dialled(w.Target.User), w.Account)
 	if !v.OK() {
 		return plan, &b2bua.Refusal{Code: v.Code, Reason: v.Reason}
 	}
 	return plan, nil
+}
+
+// holds reports whether an account is there still: an extension may be deleted in the middle of its call.
+func (c *Control) holds(account string) bool {
+	if trunk, ok := strings.CutPrefix(account, trunkAccount); ok {
+		_, ok = c.cfg.Trunks[trunk]
+		return ok
+	}
+	_, ok := c.cfg.Store.Extension(account)
+	return ok
 }
 
 // serves reports whether a transfer's target is one of ours: a name must be, an address is this exchange as a phone sees it.
