@@ -37,6 +37,7 @@ type options struct {
 	Second     bool // a second certificate, and those of phones demanded: clientcert_test.go
 	AccessSRTP string
 	Refer      string // of the border's access; empty: as it is
+	PeerRefer  string // of its peer
 	Threshold  int
 	Window     string
 	Ban        string
@@ -188,6 +189,9 @@ peer:
   interfaces:
     - {transport: udp, listen: "{{.Addr 2}}:17080"}
     - {transport: tcp, listen: "{{.Addr 2}}:17080"}
+{{- with .Opt.PeerRefer}}
+  refer: {{.}}
+{{- end}}
 {{- with .Opt.Trunk}}
   trunks:
 {{.}}

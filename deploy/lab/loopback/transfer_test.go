@@ -188,3 +188,38 @@ func TestTransferRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTransferTrunk: a call from a carrier is transferred out again by a phone that may call there, and by the carrier only to
+// what it may call, where it may transfer at all.
+func TestTransferTrunk(t *testing.T) {
+	t.Parallel()
+	s := trunked(t, "udp", func(o *options) { o.PeerRefer = "pass" })
+	gw, out := s.gateway(60, siptest.UDP, nil), s.gateway(61, siptest.UDP, nil)
+	gw.SetAnswer(siptest.RefuseWith(503)) // so that calls out go to the other one
+	a, b := s.register(s.config(remote, "1801")), s.register(s.config(insideUDP, "1802"))
+	p := connect(t, gw.Phone, a, "4930123401")
+	p.talk(t)
+	refers(t, p.a, 404, "0123456") // a trunk may not call through a trunk
+	refers(t, p.b, 202, "0123456")
+	in := incoming(t, out.Phone)
+	await(t, in.Answered(), "the carrier to be connected")
+	gone(t, p.b)
+	now := pair{p.a, in, gw.Phone, out.Phone, p.ha, toneOf(out.Phone)}
+	now.talk(t)
+	now.hangup(t, false)
+	if r := s.recorded("4989555", 2); r.Transferor != "1801" || r.Transferee != "4989555" || r.Direction != "outbound" || r.Trunk != "carrier" || r.Dialled != "0123456" {
+		t.Errorf("record %+v", r)
+	}
+
+	p = connect(t, gw.Phone, a, "4930123401")
+	refers(t, p.a, 202, "4930123402")
+	in = incoming(t, b)
+	await(t, in.Answered(), "the other extension to be connected")
+	gone(t, p.a)
+	now = pair{p.b, in, a, b, p.hb, toneOf(b)}
+	now.talk(t)
+	now.hangup(t, true)
+	if r := s.recorded("1801", 2); r.Transferor != "trunk carrier" || r.Transferee != "1801" || r.Dialled != "4930123402" || r.Callee != "1802" {
+		t.Errorf("record %+v", r)
+	}
+}
