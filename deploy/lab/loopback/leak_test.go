@@ -173,7 +173,7 @@ func (p pair) live(t testing.TB) {
 // What one side invents does not reach the other, nor does anything of the inside reach the outside.
 func TestNothingLeaks(t *testing.T) {
 	t.Parallel()
-	s := trunked(t, "udp", nil)
+	s := trunked(t, "udp")
 	inside := []string{s.addr(10), s.addr(3), "127.0.0.1", fmt.Sprint(corePort), "Brickhouse-", "InsidePhone", "pbx", "sbc.",
 		"User-Agent", "Server:", trunkSecret}
 	scenes := []struct {

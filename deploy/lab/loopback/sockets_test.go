@@ -75,7 +75,7 @@ func procAddr(p *program, s string) netip.AddrPort {
 // Neither program listens anywhere but where it is told to, nor talks to anybody but those it is told of.
 func TestSockets(t *testing.T) {
 	t.Parallel()
-	s := trunked(t, "udp", nil)
+	s := trunked(t, "udp")
 	at := func(network string, host int, port uint16) socket {
 		return socket{network: network, local: netip.AddrPortFrom(s.ip(host), port), listening: true}
 	}

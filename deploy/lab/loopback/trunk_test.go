@@ -13,8 +13,12 @@ import (
 const trunkUser, trunkSecret = "trunk-4930", "what only the exchange knows"
 
 // trunked makes a site with a carrier that has gateways at .60 and .61, over a transport.
-func trunked(t *testing.T, transport string, change func(*options)) *site {
-	s := newSite(t, change)
+func trunked(t *testing.T, transport string, change ...func(*options)) *site {
+	s := newSite(t, func(o *options) {
+		for _, c := range change {
+			c(o)
+		}
+	})
 	s.opt.Username = trunkUser
 	s.opt.Trunk = fmt.Sprintf(`    - name: carrier
       gateways:
@@ -68,7 +72,7 @@ func TestTrunk(t *testing.T) {
 	for _, code := range []int{401, 407} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			t.Parallel()
-			s := trunked(t, "udp", nil)
+			s := trunked(t, "udp")
 			gw := s.gateway(60, siptest.UDP, func(c *siptest.CarrierConfig) { c.Challenge, c.AlwaysStale = code, 1 })
 			var phones []*siptest.Phone
 			for i, from := range []place{remote, insideUDP} {
@@ -151,7 +155,7 @@ func TestFailover(t *testing.T) {
 	t.Parallel()
 	t.Run("refused connection", func(t *testing.T) {
 		t.Parallel()
-		s := trunked(t, "tcp", nil)
+		s := trunked(t, "tcp")
 		second := s.gateway(61, siptest.TCP, nil)
 		p := connect(t, s.register(s.config(remote, "1801")), second.Phone, "0123456")
 		p.talk(t)
@@ -165,7 +169,7 @@ func TestFailover(t *testing.T) {
 	})
 	t.Run("by name", func(t *testing.T) {
 		t.Parallel()
-		s := trunked(t, "udp", nil)
+		s := trunked(t, "udp")
 		s.opt.Trunk = strings.Replace(s.opt.Trunk, s.addr(60)+":17080", "no-such-gateway.invalid:17080", 1)
 		s.configure()
 		if failed := s.border.hup(); failed != "0" { // trunks are read again
@@ -181,7 +185,7 @@ func TestFailover(t *testing.T) {
 // failoverByAnswer has the first gateway refuse, and sees whether the second is asked.
 func failoverByAnswer(t *testing.T) {
 	t.Parallel()
-	s := trunked(t, "udp", nil)
+	s := trunked(t, "udp")
 	first := s.gateway(60, siptest.UDP, nil)
 	second := s.gateway(61, siptest.UDP, nil)
 	a := s.register(s.config(remote, "1801"))
@@ -219,7 +223,7 @@ func failoverByAnswer(t *testing.T) {
 // A carrier whose realm is not the configured one gets no credentials.
 func TestTrunkRealm(t *testing.T) {
 	t.Parallel()
-	s := trunked(t, "udp", nil)
+	s := trunked(t, "udp")
 	s.opt.AuthRealm = "carrier"
 	s.configure()
 	s.pbx.kill()
@@ -239,7 +243,7 @@ func TestTrunkRealm(t *testing.T) {
 // Who is no carrier of ours hears nothing on the carriers' side.
 func TestStrangerAtThePeerSide(t *testing.T) {
 	t.Parallel()
-	s := trunked(t, "udp", nil)
+	s := trunked(t, "udp")
 	at := func(host int, network siptest.Transport) siptest.Config {
 		return siptest.Config{Transport: network, Server: fmt.Sprintf("%s:%d", s.addr(2), trunkPort), Bind: s.ip(host)}
 	}
