@@ -46,27 +46,30 @@ type Trunk struct {
 
 // Config is what call control is made of.
 type Config struct {
-	Domain   string
-	Node     string
-	Ring     time.Duration
-	Engine   *b2bua.Engine
-	Store    *store.Store
-	CDR      *cdr.Writer
-	Media    *media.Engine
-	Lines    Lines
-	Phones   *b2bua.LegPolicy // how we look to phones on the inside
-	Border   *b2bua.LegPolicy // how we look to the border
-	Trunks   map[string]Trunk
-	Dialplan *dialplan.Plan
-	Serves   func(host string) bool // tells whether a name is a domain of ours; nil: each is
-	Log      *slog.Logger
-	Now      func() time.Time
+	Domain string
+	Node   string
+	Ring   time.Duration
+	Engine *b2bua.Engine
+	// Transactions is for requests outside calls.
+	Transactions *transaction.Layer
+	Store        *store.Store
+	CDR          *cdr.Writer
+	Media        *media.Engine
+	Lines        Lines
+	Phones       *b2bua.LegPolicy // how we look to phones on the inside
+	Border       *b2bua.LegPolicy // how we look to the border
+	Trunks       map[string]Trunk
+	Dialplan     *dialplan.Plan
+	Serves       func(host string) bool // tells whether a name is a domain of ours; nil: each is
+	Log          *slog.Logger
+	Now          func() time.Time
 }
 
 // Control starts calls. All methods may be called from any goroutine.
 type Control struct {
-	cfg  Config
-	plan atomic.Pointer[dialplan.Plan]
+	cfg   Config
+	plan  atomic.Pointer[dialplan.Plan]
+	texts texting
 }
 
 // New returns a call control.

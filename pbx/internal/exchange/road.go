@@ -31,12 +31,12 @@ import (
 // Phones inside and the border go the same road: the inside is not trusted to be well-behaved either.
 
 // allow lists the methods that the exchange takes.
-const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER"
+const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE"
 
 // served tells whether we take a method, within a call or outside.
 func served(m sip.RequestMethod) bool {
 	switch m {
-	case sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER, sip.REGISTER:
+	case sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER, sip.MESSAGE, sip.REGISTER:
 		return true
 	}
 	return false
@@ -153,6 +153,9 @@ func (x *Exchange) road(s *transaction.Server) verdict.Verdict {
 	case req.Method == sip.INVITE:
 		x.aside(s, func() { x.invite(s) })
 		return verdict.Passed
+	case req.Method == sip.MESSAGE:
+		x.aside(s, func() { x.message(s) })
+		return verdict.Passed
 	case req.Method == sip.REFER: // to transfer no call
 		return verdict.Rejected(sip.StatusForbidden, verdict.TransferRefused)
 	}
@@ -214,6 +217,19 @@ func (x *Exchange) invite(s *transaction.Server) {
 		return
 	}
 	if v := x.place(s, who); !v.OK() {
+		x.answer(s, v.Code, corelink.Verdict{})
+	}
+}
+
+// message finds out who sends a text, and passes it on.
+func (x *Exchange) message(s *transaction.Server) {
+	who, refused := x.caller(s)
+	if refused != nil {
+		x.send(s, refused.Response, refused.Verdict)
+		return
+	}
+	if v := x.calls.Message(s, who, callcontrol.Dialled(s.Request().Recipient.User)); !v.OK() {
+		x.metrics.refused.Inc(v.Reason)
 		x.answer(s, v.Code, corelink.Verdict{})
 	}
 }
