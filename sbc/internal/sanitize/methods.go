@@ -9,12 +9,11 @@ const (
 	realmCore   = "core"
 )
 
-// methods lists what each realm may send. SUBSCRIBE, PUBLISH and MESSAGE wait until something behind the border serves them;
-// NOTIFY only answers a REFER, and comes from the exchange.
+// methods lists what each realm may send. SUBSCRIBE and PUBLISH wait until something behind the border serves them; NOTIFY only answers a REFER, and comes from the exchange.
 var methods = map[string][]sip.RequestMethod{
-	realmAccess: {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER, sip.REGISTER},
+	realmAccess: {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER, sip.MESSAGE, sip.REGISTER},
 	realmPeer:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER},
-	realmCore:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.NOTIFY},
+	realmCore:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.NOTIFY, sip.MESSAGE},
 }
 
 // registerExtensions are those of a REGISTER from a phone: RFC 3327 and RFC 5626.
@@ -52,6 +51,8 @@ var bodies = map[sip.RequestMethod][]string{
 	sip.UPDATE: {typeSDP},
 	sip.INFO:   {typeDTMFRelay, typeDTMF},
 	sip.NOTIFY: {typeSipfrag},
+
+	sip.MESSAGE: {typeText},
 }
 
 const (
@@ -59,4 +60,5 @@ const (
 	typeDTMFRelay = "application/dtmf-relay"
 	typeDTMF      = "application/dtmf"
 	typeSipfrag   = "message/sipfrag"
+	typeText      = "text/plain"
 )

@@ -75,7 +75,16 @@ func TestMessage(t *testing.T) {
 		"REGISTER of the exchange":  {"core", "REGISTER", "", "", "reject 405: method-not-allowed"},
 		"unknown realm":             {"", "OPTIONS", "", "", "reject 405: method-not-allowed"},
 		"unknown method":            {"access", "NEWMETHOD", "", "", "reject 405: method-not-allowed"},
-		"MESSAGE":                   {"access", "MESSAGE", "Content-Type: text/plain\r\n", "hi", "reject 405: method-not-allowed"},
+		"MESSAGE":                   {"access", "MESSAGE", "Content-Type: Text/Plain;charset=utf-8\r\n", "grüße\r\n\t", "pass"},
+		"MESSAGE of the exchange":   {"core", "MESSAGE", "Content-Type: text/plain\r\n", strings.Repeat("x", maxText), "pass"},
+		"MESSAGE of a trunk":        {"peer", "MESSAGE", "Content-Type: text/plain\r\n", "hi", "reject 405: method-not-allowed"},
+		"MESSAGE, long":             {"access", "MESSAGE", "Content-Type: text/plain\r\n", strings.Repeat("x", maxText+1), "reject 413: unsupported-body"},
+		"MESSAGE, control bytes":    {"access", "MESSAGE", "Content-Type: text/plain\r\n", "\x1b[2J", "reject 415: unsupported-body"},
+		"MESSAGE, Latin-1":          {"access", "MESSAGE", "Content-Type: text/plain\r\n", "gr\xfc\xdfe", "reject 415: unsupported-body"},
+		"MESSAGE, C1":               {"access", "MESSAGE", "Content-Type: text/plain\r\n", "\u0085", "reject 415: unsupported-body"},
+		"MESSAGE of a page":         {"access", "MESSAGE", "Content-Type: text/html\r\n", "<b>", "reject 415: unsupported-body"},
+		"PUBLISH":                   {"access", "PUBLISH", "", "", "reject 405: method-not-allowed"},
+		"SUBSCRIBE":                 {"access", "SUBSCRIBE", "", "", "reject 405: method-not-allowed"},
 		"no more hops":              {"access", "INVITE", "Max-Forwards: 0\r\n", "", "reject 483: too-many-hops"},
 		"one hop":                   {"access", "INVITE", "Max-Forwards: 1\r\n", "", "pass"},
 		"Require":                   {"access", "INVITE", "Require: precondition\r\n", "", "reject 420: extension-required"},
@@ -145,8 +154,8 @@ func TestSipfrag(t *testing.T) {
 			t.Errorf("sipfrag %q: %v", s, got)
 		}
 	}
-	if content("text/plain", []byte("x")) {
-		t.Error("text/plain is no type that passes")
+	if content("text/html", []byte("x")) {
+		t.Error("text/html is no type that passes")
 	}
 }
 
@@ -342,7 +351,7 @@ func TestCopyBounds(t *testing.T) {
 }
 
 func TestAllow(t *testing.T) {
-	if got := Allow("access"); got != "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, REGISTER" {
+	if got := Allow("access"); got != "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE, REGISTER" {
 		t.Errorf("Allow(access) = %q", got)
 	}
 	if Allow("") != "" || strings.Contains(Allow("peer"), "REGISTER") {
