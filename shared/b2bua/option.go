@@ -73,20 +73,31 @@ func named(hs []sip.Header, token string) bool {
 	return false
 }
 
+// supported is our Supported header by what is served: 1 is PRACK, 2 session timers, 4 transfers. It is written for every call.
+var supported = [8]string{
+	1: tagReliable,
+	2: tagTimer,
+	3: tagReliable + ", " + tagTimer,
+	4: tagReplaces + ", " + tagNoReferSub,
+	5: tagReliable + ", " + tagReplaces + ", " + tagNoReferSub,
+	6: tagTimer + ", " + tagReplaces + ", " + tagNoReferSub,
+	7: tagReliable + ", " + tagTimer + ", " + tagReplaces + ", " + tagNoReferSub,
+}
+
 // options adds our Allow and Supported to a request that makes or changes a session, or to its 2xx.
 func (l *leg) options(msg sip.Message, reliable bool) {
 	l.allow(msg)
-	var tags []string
+	n := 0
 	if reliable && l.policy.allows(sip.PRACK) {
-		tags = append(tags, tagReliable)
+		n |= 1
 	}
 	if l.owner().eng.cfg.Session.on() {
-		tags = append(tags, tagTimer)
+		n |= 2
 	}
 	if l.policy.allows(sip.REFER) {
-		tags = append(tags, tagReplaces, tagNoReferSub)
+		n |= 4
 	}
-	if len(tags) > 0 {
-		msg.AppendHeader(sip.NewHeader("Supported", strings.Join(tags, ", ")))
+	if n > 0 {
+		msg.AppendHeader(sip.NewHeader("Supported", supported[n]))
 	}
 }
