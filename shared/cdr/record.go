@@ -61,6 +61,11 @@ type Record struct {
 	Disposition Disposition    //
 	Code        int            // final SIP status code towards the caller
 	Reason      verdict.Reason // why it ended
+
+	// Of a call that a transfer made or joined; all empty otherwise.
+	Transferor string // whose transfer it was: an extension, or "trunk NAME"
+	Transferee string // number of the party that it put into this call
+	TransferOf string // trace id of the call that this party came from, where it is another
 }
 
 // Bounds of a record. Text over MaxText is cut: it may come from a stranger.
@@ -117,6 +122,9 @@ type line struct {
 	Reason      verdict.Reason `json:"reason,omitempty"`
 	Duration    float64        `json:"duration"` // seconds, three decimals
 	Billable    int            `json:"billable"` // seconds
+	Transferor  string         `json:"transferor,omitempty"`
+	Transferee  string         `json:"transferee,omitempty"`
+	TransferOf  string         `json:"transfer_of,omitempty"`
 }
 
 const stamp = "2006-01-02T15:04:05.000Z"
@@ -144,6 +152,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 		Direction: r.Direction, Trunk: cut(r.Trunk), Realm: cut(r.Realm),
 		Disposition: r.Disposition, Code: r.Code, Reason: r.Reason,
 		Duration: float64(r.Duration().Milliseconds()) / 1000, Billable: r.Billable(),
+		Transferor: cut(r.Transferor), Transferee: cut(r.Transferee), TransferOf: cut(r.TransferOf),
 	})
 }
 
@@ -156,6 +165,7 @@ func (r *Record) UnmarshalJSON(b []byte) error {
 	*r = Record{
 		ID: l.ID, Trace: l.Trace, Caller: l.Caller, Callee: l.Callee, Dialled: l.Dialled, Direction: l.Direction,
 		Trunk: l.Trunk, Realm: l.Realm, Disposition: l.Disposition, Code: l.Code, Reason: l.Reason,
+		Transferor: l.Transferor, Transferee: l.Transferee, TransferOf: l.TransferOf,
 	}
 	for _, f := range []struct {
 		to *time.Time

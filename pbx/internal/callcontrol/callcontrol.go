@@ -46,26 +46,30 @@ type Trunk struct {
 
 // Config is what call control is made of.
 type Config struct {
-	Domain   string
-	Node     string
-	Ring     time.Duration
-	Engine   *b2bua.Engine
-	Store    *store.Store
-	CDR      *cdr.Writer
-	Media    *media.Engine
-	Lines    Lines
-	Phones   *b2bua.LegPolicy // how we look to phones on the inside
-	Border   *b2bua.LegPolicy // how we look to the border
-	Trunks   map[string]Trunk
-	Dialplan *dialplan.Plan
-	Log      *slog.Logger
-	Now      func() time.Time
+	Domain string
+	Node   string
+	Ring   time.Duration
+	Engine *b2bua.Engine
+	// Transactions is for requests outside calls.
+	Transactions *transaction.Layer
+	Store        *store.Store
+	CDR          *cdr.Writer
+	Media        *media.Engine
+	Lines        Lines
+	Phones       *b2bua.LegPolicy // how we look to phones on the inside
+	Border       *b2bua.LegPolicy // how we look to the border
+	Trunks       map[string]Trunk
+	Dialplan     *dialplan.Plan
+	Serves       func(host string) bool // tells whether a name is a domain of ours; nil: each is
+	Log          *slog.Logger
+	Now          func() time.Time
 }
 
 // Control starts calls. All methods may be called from any goroutine.
 type Control struct {
-	cfg  Config
-	plan atomic.Pointer[dialplan.Plan]
+	cfg   Config
+	plan  atomic.Pointer[dialplan.Plan]
+	texts texting
 }
 
 // New returns a call control.
@@ -85,12 +89,24 @@ type Caller struct {
 	Realm  string // Inside, corelink.RealmAccess or corelink.RealmPeer
 	Trunk  string // name of the trunk that the call came through
 	Trace  string // trace id; empty lets call control choose
+
+	// Causer is the extension that decided where the call goes, where that is not who calls: the transferor, the one whose
+	// phone redirected, the owner of a forward. Its rights and caps are the call's.
+	Causer string
+}
+
+// origin is the trunk whose rules of the dialplan apply to the call; empty: those of phones.
+func (w Caller) origin() string {
+	if w.Causer != "" {
+		return ""
+	}
+	return w.Trunk
 }
 
 // attempt is one call attempt on its way to becoming a call.
 type attempt struct {
 	c      *Control
-	server *transaction.Server
+	flow   *transport.Flow // the caller's
 	caller Caller
 	id     string
 	row    store.Call
@@ -101,17 +117,10 @@ type attempt struct {
 // Start decides about an INVITE whose sender is known, and starts the call. Whatever happens there is one CDR of it. The
 // verdict is for the caller to answer where it is not Pass.
 func (c *Control) Start(s *transaction.Server, who Caller, dialled string) verdict.Verdict {
-	a := c.newAttempt(s, who, dialled)
-	if err := c.cfg.CDR.Begin(a.rec); err != nil {
-		c.cfg.Log.Error("call refused: its record can't be written", "call", a.id, "error", err)
-		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.SystemFailure)
-	}
-	plan, v := a.decide()
+	a, plan, v := c.prepare(s.Flow(), who, dialled, "")
 	if !v.OK() {
-		a.end(b2bua.Ending{Code: v.Code, Reason: v.Reason, At: c.cfg.Now()})
 		return v
 	}
-	a.put(store.CallSetup)
 	if _, err := c.cfg.Engine.Start(s, plan); err != nil {
 		v := refusal(err)
 		if plan.Local != nil {
@@ -123,20 +132,33 @@ func (c *Control) Start(s *transaction.Server, who Caller, dialled string) verdi
 	return verdict.Passed
 }
 
-func (c *Control) newAttempt(s *transaction.Server, who Caller, dialled string) *attempt {
+// prepare decides about a call, begins its record and makes its plan. What is not to be has ended when it returns.
+func (c *Control) prepare(f *transport.Flow, who Caller, dialled, transferor string) (*attempt, b2bua.Plan, verdict.Verdict) {
+	a := c.newAttempt(f, who, dialled)
+	if a.rec.Transferor = transferor; transferor != "" {
+		a.rec.Transferee = who.Number
+	}
+	if err := c.cfg.CDR.Begin(a.rec); err != nil {
+		c.cfg.Log.Error("call refused: its record can't be written", "call", a.id, "error", err)
+		return a, b2bua.Plan{}, verdict.Rejected(sip.StatusServiceUnavailable, verdict.SystemFailure)
+	}
+	plan, v := a.decide()
+	if !v.OK() {
+		a.end(b2bua.Ending{Code: v.Code, Reason: v.Reason, At: c.cfg.Now()})
+		return a, plan, v
+	}
+	a.put(store.CallSetup)
+	return a, plan, v
+}
+
+func (c *Control) newAttempt(f *transport.Flow, who Caller, dialled string) *attempt {
 	now := c.cfg.Now()
 	if who.Trace == "" {
 		who.Trace = sipmsg.NewTag()
 	}
-	a := &attempt{c: c, server: s, caller: who, id: sipmsg.NewCallID()}
-	a.action, _ = c.plan.Load().Lookup(who.Trunk, dialled)
-	direction := cdr.Internal
-	switch {
-	case who.Trunk != "":
-		direction = cdr.Inbound
-	case a.action.Kind == dialplan.Trunk:
-		direction = cdr.Outbound
-	}
+	a := &attempt{c: c, flow: f, caller: who, id: sipmsg.NewCallID()}
+	a.action, _ = c.plan.Load().Lookup(who.origin(), dialled)
+	direction := directionOf(who, a.action)
 	trunk := who.Trunk
 	if a.action.Trunk != "" {
 		trunk = a.action.Trunk
@@ -160,6 +182,9 @@ func (a *attempt) decide() (b2bua.Plan, verdict.Verdict) {
 		Ringing: func() { a.put(store.CallRinging) },
 		Answer:  a.answered,
 		End:     a.end,
+		Account: a.caller.account(),
+		Refer:   a.refer,
+		Joined:  a.joined,
 	}
 	if a.caller.Realm != Inside {
 		plan.Policy = a.c.cfg.Border
@@ -218,7 +243,7 @@ func (a *attempt) phone(b *store.Binding) (b2bua.Target, error) {
 		return b2bua.Target{}, fmt.Errorf("contact %q: %w", b.ContactURI, err)
 	}
 	t := b2bua.Target{
-		Name: b.AOR, URI: uri, Policy: cfg.Phones, Dial: cfg.Lines.Phone(b),
+		Name: b.AOR, Account: b.AOR, URI: uri, Policy: cfg.Phones, Dial: cfg.Lines.Phone(b), Headers: a.referredBy(),
 		From: a.from(a.caller.Number, cfg.Domain), To: dialog.Party{URI: address(b.AOR, cfg.Domain)},
 	}
 	for _, p := range b.Path { // RFC 3327 §5.3
@@ -229,7 +254,7 @@ func (a *attempt) phone(b *store.Binding) (b2bua.Target, error) {
 		t.Routes = append(t.Routes, hop)
 	}
 	if b.Outside {
-		t.Policy, t.Dial, t.Headers = cfg.Border, cfg.Lines.Border, a.private("")
+		t.Policy, t.Dial, t.Headers = cfg.Border, cfg.Lines.Border, append(a.private(""), t.Headers...)
 		t.Lost = func() { a.c.unbind(b) }
 	}
 	return t, nil
@@ -249,7 +274,8 @@ func (a *attempt) toTrunk(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
 		host = trunk.Domain
 	}
 	plan.Groups = [][]b2bua.Target{{{
-		Name: "trunk " + trunk.Name, URI: address(a.action.Number, trunk.Domain), Policy: a.c.cfg.Border, Dial: a.c.cfg.Lines.Border,
+		Name: trunkAccount + trunk.Name, Account: trunkAccount + trunk.Name,
+		URI: address(a.action.Number, trunk.Domain), Policy: a.c.cfg.Border, Dial: a.c.cfg.Lines.Border,
 		From: a.from(user, host), To: dialog.Party{URI: address(a.action.Number, trunk.Domain)},
 		Headers: a.private(trunk.Name), Auth: trunk.Auth,
 	}}}
@@ -336,7 +362,7 @@ func refusal(err error) verdict.Verdict {
 // local answers a call from the exchange's own media.
 func (a *attempt) local(kind media.Kind) b2bua.Local {
 	return &service{
-		engine: a.c.cfg.Media, kind: kind, local: a.server.Flow().Local().Addr().Unmap(),
+		engine: a.c.cfg.Media, kind: kind, local: a.flow.Local().Addr().Unmap(),
 		timeout: func() { a.c.cfg.Engine.End(a.id, verdict.MediaTimeout) },
 	}
 }

@@ -128,9 +128,9 @@ func (x *Exchange) build(ctx context.Context) error {
 	}
 	x.accountsAway = x.trunkAccounts()
 	x.calls = callcontrol.New(callcontrol.Config{
-		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Store: x.store, CDR: x.cdr, Media: x.media,
+		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Transactions: x.tx, Store: x.store, CDR: x.cdr, Media: x.media,
 		Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderPolicy(), Trunks: trunks, Dialplan: plan,
-		Log: x.log, Now: x.now,
+		Serves: func(host string) bool { return x.domains[host] }, Log: x.log, Now: x.now,
 	})
 	return x.listen()
 }
