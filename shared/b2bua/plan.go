@@ -118,6 +118,8 @@ type Plan struct {
 	// Moved says what A is told of a redirection that is not followed here; nil, or nothing: 480.
 	Moved func(contacts []sip.Uri) []sip.Uri
 	Learn func(*sip.Response) // sees each response to a first INVITE before it is carried across; may be nil
+
+	Emergency bool // to emergency services: begun even where MaxCalls are in hand
 }
 
 // Ending tells how a call ended.

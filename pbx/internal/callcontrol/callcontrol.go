@@ -1,5 +1,10 @@
 // Package callcontrol makes calls of decisions: it looks up the phones of an extension or the trunk of a number, forks,
 // writes the call's row and its CDR, and hands the rest to the call engine.
+//
+// Every way to a trunk goes through Control.Authorize, which asks for the rights and caps of the extension that caused the
+// call: who dialled, or, where somebody else decided where the call goes, who did so: the one that transferred it
+// (REFER), the one whose phone redirected it (302), the one who owns the forward. A call that is started for one of these
+// has its number in Caller.Causer, and is looked up and charged as if that extension had dialled.
 package callcontrol
 
 import (
@@ -58,6 +63,7 @@ type Config struct {
 	Border   *b2bua.LegPolicy // how we look to the border
 	Trunks   map[string]Trunk
 	Dialplan *dialplan.Plan
+	Denied   func(verdict.Reason) // hears of each external call that is denied; may be nil
 	Log      *slog.Logger
 	Now      func() time.Time
 }
@@ -85,6 +91,29 @@ type Caller struct {
 	Realm  string // Inside, corelink.RealmAccess or corelink.RealmPeer
 	Trunk  string // name of the trunk that the call came through
 	Trace  string // trace id; empty lets call control choose
+
+	// Causer is the extension that decided where the call goes, where that is not who calls: the transferor, the one whose
+	// phone redirected, the owner of a forward. Its rights and caps are the call's.
+	Causer string
+}
+
+// causer is the extension whose rights decide; empty if that is none of ours.
+func (w Caller) causer() string {
+	switch {
+	case w.Causer != "":
+		return w.Causer
+	case w.Trunk != "":
+		return ""
+	}
+	return w.Number
+}
+
+// origin is the trunk whose rules of the dialplan apply to the call; empty: those of phones.
+func (w Caller) origin() string {
+	if w.Causer != "" {
+		return ""
+	}
+	return w.Trunk
 }
 
 // attempt is one call attempt on its way to becoming a call.
@@ -95,25 +124,35 @@ type attempt struct {
 	id     string
 	row    store.Call
 	rec    cdr.Record
+	plan   *dialplan.Plan
 	action dialplan.Action
+	permit *Permit // of an external call
 }
 
 // Start decides about an INVITE whose sender is known, and starts the call. Whatever happens there is one CDR of it. The
 // verdict is for the caller to answer where it is not Pass.
 func (c *Control) Start(s *transaction.Server, who Caller, dialled string) verdict.Verdict {
 	a := c.newAttempt(s, who, dialled)
-	if err := c.cfg.CDR.Begin(a.rec); err != nil {
+	if err := c.cfg.CDR.Begin(a.rec); err != nil && a.action.Emergency {
+		c.cfg.Log.Error("an emergency call goes on without a record: it can't be written", "call", a.id, "error", err)
+	} else if err != nil {
 		c.cfg.Log.Error("call refused: its record can't be written", "call", a.id, "error", err)
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.SystemFailure)
 	}
 	plan, v := a.decide()
+	if v.OK() {
+		v = a.admit()
+	}
 	if !v.OK() {
 		a.end(b2bua.Ending{Code: v.Code, Reason: v.Reason, At: c.cfg.Now()})
 		return v
 	}
-	a.put(store.CallSetup)
 	if _, err := c.cfg.Engine.Start(s, plan); err != nil {
 		v := refusal(err)
+		if a.permit != nil {
+			a.permit.Refund()
+			a.permit = nil
+		}
 		if plan.Local != nil {
 			plan.Local.Close()
 		}
@@ -123,19 +162,28 @@ func (c *Control) Start(s *transaction.Server, who Caller, dialled string) verdi
 	return verdict.Passed
 }
 
+// admit writes the call's row, where the caller may call.
+func (a *attempt) admit() verdict.Verdict {
+	if a.action.Kind == dialplan.Trunk {
+		return a.authorize(a.caller.causer())
+	}
+	a.put(store.CallSetup)
+	return verdict.Passed
+}
+
 func (c *Control) newAttempt(s *transaction.Server, who Caller, dialled string) *attempt {
 	now := c.cfg.Now()
 	if who.Trace == "" {
 		who.Trace = sipmsg.NewTag()
 	}
-	a := &attempt{c: c, server: s, caller: who, id: sipmsg.NewCallID()}
-	a.action, _ = c.plan.Load().Lookup(who.Trunk, dialled)
+	a := &attempt{c: c, server: s, caller: who, id: sipmsg.NewCallID(), plan: c.plan.Load()}
+	a.action, _ = a.plan.Lookup(who.origin(), dialled)
 	direction := cdr.Internal
 	switch {
-	case who.Trunk != "":
-		direction = cdr.Inbound
 	case a.action.Kind == dialplan.Trunk:
 		direction = cdr.Outbound
+	case who.Trunk != "":
+		direction = cdr.Inbound
 	}
 	trunk := who.Trunk
 	if a.action.Trunk != "" {
@@ -160,6 +208,8 @@ func (a *attempt) decide() (b2bua.Plan, verdict.Verdict) {
 		Ringing: func() { a.put(store.CallRinging) },
 		Answer:  a.answered,
 		End:     a.end,
+
+		Emergency: a.action.Emergency,
 	}
 	if a.caller.Realm != Inside {
 		plan.Policy = a.c.cfg.Border
@@ -235,12 +285,24 @@ func (a *attempt) phone(b *store.Binding) (b2bua.Target, error) {
 	return t, nil
 }
 
-// toTrunk calls a number through the border and one of its trunks.
+// toTrunk calls a number through the border and a trunk; an emergency number, where that fails, through the next.
 func (a *attempt) toTrunk(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
-	trunk, ok := a.c.cfg.Trunks[a.action.Trunk]
-	if !ok || a.action.Number == "" {
-		return plan, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
+	trunks := []string{a.action.Trunk}
+	if a.action.Emergency && len(a.plan.EmergencyTrunks()) > 0 {
+		trunks = a.plan.EmergencyTrunks()
 	}
+	for _, name := range trunks {
+		trunk, ok := a.c.cfg.Trunks[name]
+		if !ok || a.action.Number == "" {
+			return plan, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
+		}
+		plan.Groups = append(plan.Groups, []b2bua.Target{a.through(trunk)})
+	}
+	return plan, verdict.Passed
+}
+
+// through is a number behind a trunk, as a target.
+func (a *attempt) through(trunk Trunk) b2bua.Target {
 	user, host := trunk.FromUser, trunk.FromHost
 	if user == "" {
 		user = a.caller.Number
@@ -248,12 +310,11 @@ func (a *attempt) toTrunk(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
 	if host == "" {
 		host = trunk.Domain
 	}
-	plan.Groups = [][]b2bua.Target{{{
+	return b2bua.Target{
 		Name: "trunk " + trunk.Name, URI: address(a.action.Number, trunk.Domain), Policy: a.c.cfg.Border, Dial: a.c.cfg.Lines.Border,
 		From: a.from(user, host), To: dialog.Party{URI: address(a.action.Number, trunk.Domain)},
 		Headers: a.private(trunk.Name), Auth: trunk.Auth,
-	}}}
-	return plan, verdict.Passed
+	}
 }
 
 func (a *attempt) from(user, host string) dialog.Party {
@@ -278,14 +339,22 @@ func (a *attempt) private(trunk string) []sip.Header {
 func (a *attempt) put(state store.CallState) {
 	a.row.State = state
 	row := a.row
-	a.c.cfg.Store.PutCallSoon(&row, func(err error) {
-		a.c.cfg.Log.Error("writing a call's state", "call", a.id, "error", err)
+	a.c.putRow(&row)
+}
+
+func (c *Control) putRow(row *store.Call) {
+	id := row.ID
+	c.cfg.Store.PutCallSoon(row, func(err error) {
+		c.cfg.Log.Error("writing a call's state", "call", id, "error", err)
 	})
 }
 
 func (a *attempt) answered(b2bua.Target) {
 	a.row.Answered = a.c.cfg.Now()
 	a.put(store.CallUp)
+	if a.permit != nil {
+		a.permit.Answered(a.row.Answered)
+	}
 	if err := a.c.cfg.CDR.Answer(a.id, a.row.Answered); err != nil {
 		a.c.cfg.Log.Error("writing a call's answer", "call", a.id, "error", err)
 	}
@@ -295,6 +364,9 @@ func (a *attempt) answered(b2bua.Target) {
 func (a *attempt) end(e b2bua.Ending) {
 	a.rec.Answer, a.rec.End, a.rec.Code, a.rec.Reason = e.Answered, e.At, e.Code, e.Reason
 	a.rec.Disposition = disposition(e)
+	if a.permit != nil {
+		a.permit.End(e.Answered, e.At)
+	}
 	if err := a.c.cfg.CDR.End(a.rec); err != nil {
 		a.c.cfg.Log.Error("writing a call's record", "call", a.id, "error", err)
 	}
@@ -314,7 +386,9 @@ func disposition(e b2bua.Ending) cdr.Disposition {
 		return cdr.NoAnswer
 	case verdict.CallCancelled:
 		return cdr.Cancelled
-	case verdict.NotAllowed, verdict.Declined:
+	case verdict.NotAllowed, verdict.Declined, verdict.NumberUnreadable, verdict.CountryDenied, verdict.PremiumDenied, verdict.SharedCostDenied,
+		verdict.SatelliteDenied, verdict.NetworkDenied, verdict.ConcurrentCap, verdict.MinuteCap, verdict.HourCap, verdict.DayCap,
+		verdict.TalkCap, verdict.ExtensionBlocked:
 		return cdr.Refused
 	}
 	return cdr.Failed
