@@ -126,9 +126,11 @@ func limitsOf(plan *dialplan.Plan, class, trunk string) store.Limits {
 }
 
 func capsOf(c dialplan.Caps) store.Caps {
-	return store.Caps{
-		Concurrent: c.Concurrent, PerMinute: c.PerMinute, PerHour: c.PerHour, PerDay: c.PerDay, Talk: time.Duration(c.MinutesPerDay) * time.Minute,
+	out := store.Caps{Concurrent: c.Concurrent, PerMinute: c.PerMinute, PerHour: c.PerHour, PerDay: c.PerDay, Talk: store.NoTalkCap}
+	if c.MinutesPerDay < dialplan.Unlimited {
+		out.Talk = time.Duration(c.MinutesPerDay) * time.Minute
 	}
+	return out
 }
 
 // Answered notes that the call is up: from now on it uses minutes.

@@ -17,7 +17,7 @@ const DefaultClass = "default"
 const AnyCountry = "any"
 
 // Unlimited is a cap that nobody reaches.
-const Unlimited = 1<<31 - 1
+const Unlimited = 10_000_000
 
 // Caps bound calls through trunks: those of one extension, of one trunk, or of all. 0 means none at all.
 type Caps struct {

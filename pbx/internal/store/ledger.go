@@ -28,7 +28,7 @@ type Usage struct {
 // ledger counts tolls by who has to answer for them. It is made of the rows as they come, from a call or from the log,
 // so it is right again after a crash; only the writer goroutine touches it.
 //
-// Windows slide, and are exact. Times are compared as time.Now gave them: with the monotonic clock while the process lives,
+// Windows slide, and are exact. Times are compared as the caller gave them: with the monotonic clock while the process lives,
 // so that a wall clock that is stepped gives nobody a new day.
 type ledger struct {
 	tolls    map[string]*entry
@@ -183,7 +183,7 @@ func (l *ledger) over(who string, c Caps, now, since time.Time) *Denial {
 			return &Denial{Reason: k.reason, Who: who, Used: k.used, Cap: k.cap}
 		}
 	}
-	if c.Talk >= noTalkCap {
+	if c.Talk >= NoTalkCap {
 		return nil // to sum up what all have talked costs a look at each call
 	}
 	if talked := a.talk(window(now, since, day), now); talked >= c.Talk {
@@ -192,8 +192,8 @@ func (l *ledger) over(who string, c Caps, now, since time.Time) *Denial {
 	return nil
 }
 
-// noTalkCap is more than anybody can talk in a day.
-const noTalkCap = 1_000_000 * time.Hour
+// NoTalkCap is more than anybody can talk in a day.
+const NoTalkCap = 1_000_000 * time.Hour
 
 // stale returns up to most tolls that count no more at now.
 func (l *ledger) stale(now time.Time, most int) []string {
