@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -119,40 +118,28 @@ func (w Caller) origin() string {
 // attempt is one call attempt on its way to becoming a call.
 type attempt struct {
 	c      *Control
-	server *transaction.Server
+	flow   *transport.Flow // the caller's
 	caller Caller
 	id     string
 	row    store.Call
 	rec    cdr.Record
 	plan   *dialplan.Plan
 	action dialplan.Action
-	permit *Permit // of an external call
+	grants []grant // of external calls
+
+	redirected int // how often the rights of who redirects were asked for
 }
 
 // Start decides about an INVITE whose sender is known, and starts the call. Whatever happens there is one CDR of it. The
 // verdict is for the caller to answer where it is not Pass.
 func (c *Control) Start(s *transaction.Server, who Caller, dialled string) verdict.Verdict {
-	a := c.newAttempt(s, who, dialled)
-	if err := c.cfg.CDR.Begin(a.rec); err != nil && a.action.Emergency {
-		c.cfg.Log.Error("an emergency call goes on without a record: it can't be written", "call", a.id, "error", err)
-	} else if err != nil {
-		c.cfg.Log.Error("call refused: its record can't be written", "call", a.id, "error", err)
-		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.SystemFailure)
-	}
-	plan, v := a.decide()
-	if v.OK() {
-		v = a.admit()
-	}
+	a, plan, v := c.prepare(s.Flow(), who, dialled)
 	if !v.OK() {
-		a.end(b2bua.Ending{Code: v.Code, Reason: v.Reason, At: c.cfg.Now()})
 		return v
 	}
 	if _, err := c.cfg.Engine.Start(s, plan); err != nil {
 		v := refusal(err)
-		if a.permit != nil {
-			a.permit.Refund()
-			a.permit = nil
-		}
+		a.refund()
 		if plan.Local != nil {
 			plan.Local.Close()
 		}
@@ -162,21 +149,32 @@ func (c *Control) Start(s *transaction.Server, who Caller, dialled string) verdi
 	return verdict.Passed
 }
 
-// admit writes the call's row, where the caller may call.
-func (a *attempt) admit() verdict.Verdict {
-	if a.action.Kind == dialplan.Trunk {
-		return a.authorize(a.caller.causer())
+// prepare decides about a call, begins its record, makes its plan, and asks whether who causes it may. What is not to be has
+// ended when it returns.
+func (c *Control) prepare(f *transport.Flow, who Caller, dialled string) (*attempt, b2bua.Plan, verdict.Verdict) {
+	a := c.newAttempt(f, who, dialled)
+	if err := c.cfg.CDR.Begin(a.rec); err != nil && a.action.Emergency {
+		c.cfg.Log.Error("an emergency call goes on without a record: it can't be written", "call", a.id, "error", err)
+	} else if err != nil {
+		c.cfg.Log.Error("call refused: its record can't be written", "call", a.id, "error", err)
+		return a, b2bua.Plan{}, verdict.Rejected(sip.StatusServiceUnavailable, verdict.SystemFailure)
 	}
-	a.put(store.CallSetup)
-	return verdict.Passed
+	plan, v := a.decide()
+	if v.OK() {
+		v = a.admit()
+	}
+	if !v.OK() {
+		a.end(b2bua.Ending{Code: v.Code, Reason: v.Reason, At: c.cfg.Now()})
+	}
+	return a, plan, v
 }
 
-func (c *Control) newAttempt(s *transaction.Server, who Caller, dialled string) *attempt {
+func (c *Control) newAttempt(f *transport.Flow, who Caller, dialled string) *attempt {
 	now := c.cfg.Now()
 	if who.Trace == "" {
 		who.Trace = sipmsg.NewTag()
 	}
-	a := &attempt{c: c, server: s, caller: who, id: sipmsg.NewCallID(), plan: c.plan.Load()}
+	a := &attempt{c: c, flow: f, caller: who, id: sipmsg.NewCallID(), plan: c.plan.Load()}
 	a.action, _ = a.plan.Lookup(who.origin(), dialled)
 	direction := cdr.Internal
 	switch {
@@ -236,7 +234,7 @@ const Inside = "inside"
 
 func (a *attempt) origin() string {
 	if a.caller.Trunk != "" {
-		return "trunk " + a.caller.Trunk
+		return trunkAccount + a.caller.Trunk
 	}
 	return a.caller.Realm
 }
@@ -296,13 +294,13 @@ func (a *attempt) toTrunk(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
 		if !ok || a.action.Number == "" {
 			return plan, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
 		}
-		plan.Groups = append(plan.Groups, []b2bua.Target{a.through(trunk)})
+		plan.Groups = append(plan.Groups, []b2bua.Target{a.through(trunk, a.action.Number)})
 	}
 	return plan, verdict.Passed
 }
 
 // through is a number behind a trunk, as a target.
-func (a *attempt) through(trunk Trunk) b2bua.Target {
+func (a *attempt) through(trunk Trunk, number string) b2bua.Target {
 	user, host := trunk.FromUser, trunk.FromHost
 	if user == "" {
 		user = a.caller.Number
@@ -311,8 +309,8 @@ func (a *attempt) through(trunk Trunk) b2bua.Target {
 		host = trunk.Domain
 	}
 	return b2bua.Target{
-		Name: "trunk " + trunk.Name, URI: address(a.action.Number, trunk.Domain), Policy: a.c.cfg.Border, Dial: a.c.cfg.Lines.Border,
-		From: a.from(user, host), To: dialog.Party{URI: address(a.action.Number, trunk.Domain)},
+		Name: trunkAccount + trunk.Name, URI: address(number, trunk.Domain), Policy: a.c.cfg.Border, Dial: a.c.cfg.Lines.Border,
+		From: a.from(user, host), To: dialog.Party{URI: address(number, trunk.Domain)},
 		Headers: a.private(trunk.Name), Auth: trunk.Auth,
 	}
 }
@@ -349,12 +347,10 @@ func (c *Control) putRow(row *store.Call) {
 	})
 }
 
-func (a *attempt) answered(b2bua.Target) {
+func (a *attempt) answered(by b2bua.Target) {
 	a.row.Answered = a.c.cfg.Now()
 	a.put(store.CallUp)
-	if a.permit != nil {
-		a.permit.Answered(a.row.Answered)
-	}
+	a.spend(by, a.row.Answered)
 	if err := a.c.cfg.CDR.Answer(a.id, a.row.Answered); err != nil {
 		a.c.cfg.Log.Error("writing a call's answer", "call", a.id, "error", err)
 	}
@@ -364,9 +360,7 @@ func (a *attempt) answered(b2bua.Target) {
 func (a *attempt) end(e b2bua.Ending) {
 	a.rec.Answer, a.rec.End, a.rec.Code, a.rec.Reason = e.Answered, e.At, e.Code, e.Reason
 	a.rec.Disposition = disposition(e)
-	if a.permit != nil {
-		a.permit.End(e.Answered, e.At)
-	}
+	a.settle(e.At)
 	if err := a.c.cfg.CDR.End(a.rec); err != nil {
 		a.c.cfg.Log.Error("writing a call's record", "call", a.id, "error", err)
 	}
@@ -405,66 +399,4 @@ func refusal(err error) verdict.Verdict {
 		return verdict.Rejected(sip.StatusLoopDetected, verdict.LoopDetected) // RFC 3261 §8.2.2.2
 	}
 	return verdict.Rejected(sip.StatusBadRequest, verdict.MissingHeader)
-}
-
-// local answers a call from the exchange's own media.
-func (a *attempt) local(kind media.Kind) b2bua.Local {
-	return &service{
-		engine: a.c.cfg.Media, kind: kind, local: a.server.Flow().Local().Addr().Unmap(),
-		timeout: func() { a.c.cfg.Engine.End(a.id, verdict.MediaTimeout) },
-	}
-}
-
-// service is an echo or a tone as the call engine sees it.
-type service struct {
-	engine  *media.Engine
-	kind    media.Kind
-	local   netip.Addr
-	timeout func()
-	session *media.Session
-}
-
-// Answer answers the first offer with a session, later ones within it.
-func (s *service) Answer(offer []byte) ([]byte, error) {
-	if s.session != nil {
-		out, err := s.session.Reoffer(offer)
-		return out, mediaError(err)
-	}
-	out, session, err := s.engine.Answer(s.kind, offer, s.local, s.timeout)
-	if err != nil {
-		return nil, mediaError(err)
-	}
-	s.session = session
-	return out, nil
-}
-
-// Offer makes an offer with a new session, or the one in force again.
-func (s *service) Offer() ([]byte, error) {
-	if s.session != nil {
-		return s.session.Offer(), nil
-	}
-	out, session, err := s.engine.Offer(s.kind, s.local, s.timeout)
-	if err != nil {
-		return nil, mediaError(err)
-	}
-	s.session = session
-	return out, nil
-}
-
-// Accept takes the answer to that offer.
-func (s *service) Accept(answer []byte) error { return mediaError(s.session.Accept(answer)) }
-
-// Close ends the session.
-func (s *service) Close() {
-	if s.session != nil {
-		s.session.Close()
-	}
-}
-
-func mediaError(err error) error {
-	var e *media.Error
-	if errors.As(err, &e) {
-		return &b2bua.Refusal{Code: e.Code, Reason: e.Reason}
-	}
-	return err
 }

@@ -10,8 +10,15 @@ import (
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/e164"
 	"brickhouse/pbx/internal/store"
+	"brickhouse/shared/b2bua"
 	"brickhouse/shared/verdict"
 )
+
+// trunkAccount begins the name of a carrier's leg. No extension has a blank in its number.
+const trunkAccount = "trunk "
+
+// blockPatience is how long an answer may wait until a block is on disk.
+const blockPatience = 5 * time.Second
 
 // External is one call through a trunk that somebody wants to cause.
 type External struct {
@@ -40,6 +47,8 @@ type Finding struct {
 // call, in the same transaction that writes its row. An emergency call passes always. The verdict is OK exactly where
 // there is a Permit.
 func (c *Control) Authorize(ctx context.Context, x External) (*Permit, Finding, verdict.Verdict) {
+	ctx, cancel := context.WithTimeout(ctx, blockPatience)
+	defer cancel()
 	plan := c.plan.Load()
 	f := c.judge(plan, x)
 	if f.Emergency {
@@ -136,42 +145,84 @@ func capsOf(c dialplan.Caps) store.Caps {
 // Answered notes that the call is up: from now on it uses minutes.
 func (p *Permit) Answered(at time.Time) {
 	if p.id != "" {
-		p.c.tollFault(p.id, p.c.cfg.Store.Connect(context.Background(), p.id, at))
+		p.c.cfg.Store.Connect(p.id, at, p.fault)
 	}
 }
 
 // End notes that the call is over. answered is zero where nobody answered.
 func (p *Permit) End(answered, at time.Time) {
 	if p.id != "" {
-		p.c.tollFault(p.id, p.c.cfg.Store.Settle(context.Background(), p.id, answered, at))
+		p.c.cfg.Store.Settle(p.id, answered, at, p.fault)
 	}
 }
 
 // Refund takes back a call that was never placed.
 func (p *Permit) Refund() {
 	if p.id != "" {
-		p.c.tollFault(p.id, p.c.cfg.Store.Refund(context.Background(), p.id))
+		p.c.cfg.Store.Refund(p.id, p.fault)
 	}
 }
 
-func (c *Control) tollFault(id string, err error) {
-	if err != nil {
-		c.cfg.Log.Error("counting an external call", "call", id, "error", err)
-	}
+func (p *Permit) fault(err error) {
+	p.c.cfg.Log.Error("counting an external call", "call", p.id, "error", err)
 }
 
-// authorize asks Authorize for an attempt: may causer place it? It writes the attempt's row.
-func (a *attempt) authorize(causer string) verdict.Verdict {
+// grant is a permit of an attempt, and which of its targets it is for.
+type grant struct {
+	permit   *Permit
+	target   string    // name of the target
+	answered time.Time // zero: it has not
+}
+
+// admit writes the call's row, where who causes the call may.
+func (a *attempt) admit() verdict.Verdict {
+	if a.action.Kind != dialplan.Trunk {
+		a.put(store.CallSetup)
+		return verdict.Passed
+	}
 	a.row.State = store.CallSetup
 	row := a.row
-	permit, f, v := a.c.Authorize(context.Background(), External{ID: a.id, Causer: causer, Call: &row, Action: a.action})
-	a.permit = permit
-	a.rec.Country, a.rec.Kind, a.rec.Class, a.rec.Emergency = f.Number.Country, string(f.Number.Kind), f.Class, f.Emergency
-	if causer != a.caller.Number {
-		a.rec.Causer = causer
+	return a.authorize(External{ID: a.id, Causer: a.caller.causer(), Call: &row, Action: a.action})
+}
+
+// authorize asks Authorize for an attempt, and notes in its record what it says.
+func (a *attempt) authorize(x External) verdict.Verdict {
+	permit, f, v := a.c.Authorize(context.Background(), x)
+	if permit != nil {
+		a.grants = append(a.grants, grant{permit: permit, target: trunkAccount + x.Action.Trunk})
 	}
-	if !v.OK() {
+	a.rec.Country, a.rec.Kind, a.rec.Class, a.rec.Emergency = f.Number.Country, string(f.Number.Kind), f.Class, f.Emergency
+	if x.Causer != a.caller.Number {
+		a.rec.Causer = x.Causer
+	}
+	if a.rec.Denied = ""; !v.OK() {
 		a.rec.Denied = f.Rule
 	}
 	return v
+}
+
+// spend notes that a target answered: from now on the call uses minutes of who caused it.
+func (a *attempt) spend(by b2bua.Target, at time.Time) {
+	for i := range a.grants {
+		if g := &a.grants[i]; g.target == by.Name && g.answered.IsZero() {
+			g.answered = at
+			g.permit.Answered(at)
+		}
+	}
+}
+
+// settle ends what was granted.
+func (a *attempt) settle(at time.Time) {
+	for _, g := range a.grants {
+		g.permit.End(g.answered, at)
+	}
+	a.grants = nil
+}
+
+// refund takes back what was granted to a call that could not start.
+func (a *attempt) refund() {
+	for _, g := range a.grants {
+		g.permit.Refund()
+	}
+	a.grants = nil
 }

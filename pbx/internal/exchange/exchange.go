@@ -127,7 +127,7 @@ func (x *Exchange) build(ctx context.Context) error {
 	x.calls = callcontrol.New(callcontrol.Config{
 		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Store: x.store, CDR: x.cdr, Media: x.media,
 		Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderPolicy(), Trunks: trunks, Dialplan: plan,
-		Log: x.log, Now: x.now,
+		Denied: x.metrics.denied.Inc, Log: x.log, Now: x.now,
 	})
 	return x.listen()
 }
@@ -156,6 +156,9 @@ func (x *Exchange) openState(ctx context.Context) error {
 	x.cdr = w
 	for _, r := range recovered {
 		x.log.Warn("call was cut by a crash; its record is closed", "call", r.ID, "trace", r.Trace, "caller", r.Caller, "dialled", r.Dialled)
+	}
+	if err := x.settleOldCalls(ctx, recovered); err != nil {
+		return err
 	}
 	return x.dropOldCalls(ctx)
 }
@@ -192,6 +195,25 @@ func (x *Exchange) dropOldCalls(ctx context.Context) error {
 		if _, err := x.store.DeleteCall(ctx, c.ID); err != nil {
 			return fmt.Errorf("forgetting a call of the last run: %w", err)
 		}
+	}
+	return nil
+}
+
+// settleOldCalls ends the external calls of the process before this one, when their records say so.
+func (x *Exchange) settleOldCalls(ctx context.Context, recovered []cdr.Record) error {
+	ended := map[string]time.Time{}
+	for _, r := range recovered {
+		ended[r.ID] = r.End
+	}
+	err := x.store.SettleAll(ctx, func(t *store.Toll) time.Time {
+		id, _, _ := strings.Cut(t.ID, "/")
+		if at, ok := ended[id]; ok && !at.IsZero() {
+			return at
+		}
+		return t.Started
+	})
+	if err != nil {
+		return fmt.Errorf("settling the external calls of the last run: %w", err)
 	}
 	return nil
 }

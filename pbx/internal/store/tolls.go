@@ -78,10 +78,11 @@ func (d *Denial) Error() string {
 
 // Admit checks every cap of an external call, and, if none is reached, writes the call's row and counts the call, all in
 // one transaction: calls that come at the same time are seen one after the other. c is nil where the call has its row
-// already. A call that is denied comes back with a *Denial, which is counted against the extension. Other errors:
-// ErrBadRow, ErrFull, ErrClosed, or that ctx ended before it was begun.
+// already. A call that is denied comes back with a *Denial, which is counted against the extension; where that blocks it,
+// the block is on disk then, or ctx has ended. Other errors: ErrBadRow, ErrFull, ErrClosed, or that ctx ended before it was
+// begun.
 func (s *Store) Admit(ctx context.Context, c *Call, toll *Toll, l Limits) error {
-	_, err := s.do(ctx, func(t *txn) error {
+	durable, err := s.do(ctx, func(t *txn) error {
 		if err := t.admissible(c, toll); err != nil {
 			return err
 		}
@@ -95,7 +96,19 @@ func (s *Store) Admit(ctx context.Context, c *Call, toll *Toll, l Limits) error 
 		}
 		return put(t, toll)
 	})
+	var d *Denial
+	if errors.As(err, &d) && d.Blocked {
+		saved(ctx, durable)
+	}
 	return err
+}
+
+// saved waits until a block is on disk: who is blocked must not be free again because the machine fails at once.
+func saved(ctx context.Context, durable <-chan struct{}) {
+	select {
+	case <-durable:
+	case <-ctx.Done():
+	}
 }
 
 // admissible makes sure that Admit can't fail halfway.
@@ -132,7 +145,7 @@ func (s *Store) Probe(ctx context.Context, toll *Toll, l Limits) (*Denial, error
 // Deny counts a call that was denied by its number against the extension. It reports whether that blocks the extension.
 func (s *Store) Deny(ctx context.Context, extension string, why verdict.Reason, l Limits, now time.Time) (blocked bool, err error) {
 	d := &Denial{Reason: why}
-	_, err = s.do(ctx, func(t *txn) error {
+	durable, err := s.do(ctx, func(t *txn) error {
 		if err := check("extension", extension); err != nil {
 			return err
 		}
@@ -141,6 +154,9 @@ func (s *Store) Deny(ctx context.Context, extension string, why verdict.Reason, 
 		}
 		return nil
 	})
+	if d.Blocked {
+		saved(ctx, durable)
+	}
 	return d.Blocked, err
 }
 
@@ -193,18 +209,19 @@ func (t *txn) deny(extension string, d *Denial, l Limits, now time.Time) error {
 	return d
 }
 
-// Connect notes that an external call was answered.
-func (s *Store) Connect(ctx context.Context, id string, at time.Time) error {
-	return s.changeToll(ctx, id, func(t *Toll) { t.Answered = at })
+// Connect notes that an external call was answered, in the manner of PutCallSoon.
+func (s *Store) Connect(id string, at time.Time, failed func(error)) {
+	s.changeToll(id, func(t *Toll) { t.Answered = at }, failed)
 }
 
-// Settle notes that an external call ended; from then on it takes no place among the concurrent ones.
-func (s *Store) Settle(ctx context.Context, id string, answered, ended time.Time) error {
-	return s.changeToll(ctx, id, func(t *Toll) { t.Answered, t.Ended = answered, ended })
+// Settle notes that an external call ended; from then on it takes no place among the concurrent ones. It does so in the manner of
+// PutCallSoon: what is admitted afterwards finds the place free.
+func (s *Store) Settle(id string, answered, ended time.Time, failed func(error)) {
+	s.changeToll(id, func(t *Toll) { t.Answered, t.Ended = answered, ended }, failed)
 }
 
-func (s *Store) changeToll(ctx context.Context, id string, change func(*Toll)) error {
-	_, err := s.do(ctx, func(t *txn) error {
+func (s *Store) changeToll(id string, change func(*Toll), failed func(error)) {
+	s.later(func(t *txn) error {
 		old, ok := first[Toll](t.Txn, tableTolls, id)
 		if !ok {
 			return nil
@@ -212,17 +229,35 @@ func (s *Store) changeToll(ctx context.Context, id string, change func(*Toll)) e
 		next := *old
 		change(&next)
 		return put(t, &next)
+	}, failed)
+}
+
+// SettleAll ends all external calls that have not ended: they are those of a process that is no more. ended tells when each
+// did.
+func (s *Store) SettleAll(ctx context.Context, ended func(*Toll) time.Time) error {
+	_, err := s.do(ctx, func(t *txn) error {
+		rows, _ := list[Toll](t.Txn, tableTolls, indexID)
+		for _, old := range rows {
+			if !old.Ended.IsZero() {
+				continue
+			}
+			next := *old
+			next.Ended = ended(old)
+			if err := put(t, &next); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return err
 }
 
-// Refund forgets an external call that was admitted and never placed.
-func (s *Store) Refund(ctx context.Context, id string) error {
-	_, err := s.do(ctx, func(t *txn) error {
+// Refund forgets an external call that was admitted and never placed, in the manner of PutCallSoon.
+func (s *Store) Refund(id string, failed func(error)) {
+	s.later(func(t *txn) error {
 		_, err := del[Toll](t, id)
 		return err
-	})
-	return err
+	}, failed)
 }
 
 // Tolls returns all external calls that are remembered, ordered by ID.
