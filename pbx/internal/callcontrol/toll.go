@@ -86,10 +86,7 @@ func (c *Control) judge(plan *dialplan.Plan, x External) Finding {
 	f := Finding{Number: plan.Number(x.Action), Emergency: x.Action.Emergency}
 	e, ok := c.cfg.Store.Extension(x.Causer)
 	if ok {
-		f.Class = e.Class
-	}
-	if f.Class == "" {
-		f.Class = dialplan.DefaultClass
+		f.Class = classOf(e)
 	}
 	switch {
 	case f.Emergency:

@@ -55,6 +55,13 @@ type File struct {
 	Rules []Rule `yaml:"rules" doc:"The first rule that fits a number decides."`
 }
 
+// Describe is a file as it is where nothing is said, for conffile.Describe.
+func Describe() *File {
+	total := Caps{}
+	total.SetDefaults()
+	return &File{Classes: map[string]Class{DefaultClass: NewClass()}, Total: &total, Emergency: Emergency{Numbers: defaultEmergency()}}
+}
+
 // Rule says what becomes of the numbers that fit it.
 type Rule struct {
 	Number    string `yaml:"number" doc:"Pattern of the number: digits, small letters and * # + - _ as they are, X 0-9, Z 1-9, N 2-9, [13-5] any of these, a last . one or more of anything, a last ! anything or nothing."`

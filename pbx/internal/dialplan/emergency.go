@@ -28,7 +28,7 @@ const maxEmergency = 6
 
 func (p *Plan) compileEmergency(e Emergency) {
 	if len(e.Numbers) == 0 {
-		e.Numbers = []string{"112", "911"}
+		e.Numbers = defaultEmergency()
 	}
 	p.emergency = map[string]bool{}
 	for _, n := range e.Numbers {
@@ -36,6 +36,9 @@ func (p *Plan) compileEmergency(e Emergency) {
 	}
 	p.emergencyTrunks = e.Trunks
 }
+
+// defaultEmergency are the numbers that phones know everywhere.
+func defaultEmergency() []string { return []string{"112", "911"} }
 
 // EmergencyTrunks are those to call emergency numbers through, in this order; empty where rules say so.
 func (p *Plan) EmergencyTrunks() []string { return p.emergencyTrunks }

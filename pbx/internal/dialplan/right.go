@@ -25,21 +25,21 @@ type Caps struct {
 	PerMinute     int `yaml:"per_minute" json:"per_minute" doc:"External calls within any minute."`
 	PerHour       int `yaml:"per_hour" json:"per_hour" doc:"External calls within any hour."`
 	PerDay        int `yaml:"per_day" json:"per_day" doc:"External calls within any 24 hours."`
-	MinutesPerDay int `yaml:"minutes_per_day" json:"minutes_per_day" doc:"Minutes talked on external calls within any 24 hours. Calls that are up when they are used up are ended."`
+	MinutesPerDay int `yaml:"minutes_per_day" json:"minutes_per_day" doc:"Minutes talked on external calls within any 24 hours. Calls that are up go on."`
 }
 
 // Class is a class of service: what its extensions may call through trunks, and how much.
 type Class struct {
-	Countries   []string `yaml:"countries" doc:"Countries that may be called: two capital letters as DE; home for the exchange's own; any."`
-	Premium     bool     `yaml:"premium" doc:"Premium-rate numbers of these countries, and +979, +808, may be called."`
-	SharedCost  bool     `yaml:"shared_cost" doc:"Shared-cost and personal numbers of these countries may be called."`
-	Satellite   bool     `yaml:"satellite" doc:"Satellite phones may be called: Inmarsat, Iridium, Globalstar, Thuraya."`
-	Networks    bool     `yaml:"networks" doc:"International networks that belong to no country may be called: +800, +878, +882, +883, +888."`
-	Allow       []string `yaml:"allow" doc:"Beginnings of numbers that may be called whatever their country and kind, as +4990012."`
-	Deny        []string `yaml:"deny" doc:"Beginnings of numbers that may not be called, as +4918; they come before all else."`
+	Countries   []string `yaml:"countries" json:"countries" doc:"Countries that may be called: two capital letters as DE; home for the exchange's own; any."`
+	Premium     bool     `yaml:"premium" json:"premium" doc:"Premium-rate numbers of these countries, and +979, +808, may be called."`
+	SharedCost  bool     `yaml:"shared_cost" json:"shared_cost" doc:"Shared-cost and personal numbers of these countries may be called."`
+	Satellite   bool     `yaml:"satellite" json:"satellite" doc:"Satellite phones may be called: Inmarsat, Iridium, Globalstar, Thuraya."`
+	Networks    bool     `yaml:"networks" json:"networks" doc:"International networks that belong to no country may be called: +800, +878, +882, +883, +888."`
+	Allow       []string `yaml:"allow" json:"allow" doc:"Beginnings of numbers that may be called whatever their country and kind, as +4990012."`
+	Deny        []string `yaml:"deny" json:"deny" doc:"Beginnings of numbers that may not be called, as +4918; they come before all else."`
 	Caps        `yaml:",inline"`
-	BlockDenied int  `yaml:"block_denied" doc:"So many denied calls within an hour block an extension for external calls until pbx extension unblock. 0: never."`
-	BlockDay    bool `yaml:"block_day" doc:"An extension that reaches a cap of the day is blocked for external calls until pbx extension unblock."`
+	BlockDenied int  `yaml:"block_denied" json:"block_denied" doc:"So many denied calls within an hour block an extension for external calls until pbx extension unblock. 0: never."`
+	BlockDay    bool `yaml:"block_day" json:"block_day" doc:"An extension that reaches a cap of the day is blocked for external calls until pbx extension unblock."`
 }
 
 // NewClass is the class of service that holds where the file says nothing.
