@@ -37,6 +37,9 @@ func (h *Home) Validate() []conffile.Fault {
 	return fs
 }
 
+// HasHome reports whether the file names the country of the exchange.
+func (p *Plan) HasHome() bool { return p.reader.country != HomeCountry }
+
 // reader understands numbers as the trunks do.
 type reader struct {
 	table         *e164.Table

@@ -105,6 +105,7 @@ func (x *Exchange) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	x.warnHomeless(plan)
 	if err := x.openState(ctx); err != nil {
 		return err
 	}
@@ -371,6 +372,7 @@ func (x *Exchange) Reload(cfg Config) error {
 		use()
 	}
 	x.calls.SetDialplan(plan)
+	x.warnHomeless(plan)
 	return nil
 }
 

@@ -5,7 +5,15 @@ import (
 	"fmt"
 
 	"brickhouse/pbx/internal/callcontrol"
+	"brickhouse/pbx/internal/dialplan"
 )
+
+// warnHomeless tells of a dialplan that leads out and does not name our country: its premium-rate numbers pass for ordinary ones.
+func (x *Exchange) warnHomeless(p *dialplan.Plan) {
+	if len(p.Trunks()) > 0 && !p.HasHome() {
+		x.log.Warn("the dialplan names no home.country: premium-rate numbers of our own country can't be told from others", "remedy", "set home.country")
+	}
+}
 
 // Account is what an extension may call through trunks, and has used (package admin).
 func (x *Exchange) Account(ctx context.Context, number string) (callcontrol.Account, bool, error) {
