@@ -69,8 +69,9 @@ type Config struct {
 
 // Control starts calls. All methods may be called from any goroutine.
 type Control struct {
-	cfg  Config
-	plan atomic.Pointer[dialplan.Plan]
+	cfg   Config
+	plan  atomic.Pointer[dialplan.Plan]
+	meter meter
 }
 
 // New returns a call control.
@@ -360,7 +361,7 @@ func (a *attempt) answered(by b2bua.Target) {
 func (a *attempt) end(e b2bua.Ending) {
 	a.rec.Answer, a.rec.End, a.rec.Code, a.rec.Reason = e.Answered, e.At, e.Code, e.Reason
 	a.rec.Disposition = disposition(e)
-	a.settle(e.At)
+	a.settle(a.c.cfg.Now())
 	if err := a.c.cfg.CDR.End(a.rec); err != nil {
 		a.c.cfg.Log.Error("writing a call's record", "call", a.id, "error", err)
 	}

@@ -3,6 +3,7 @@ package callcontrol
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -22,16 +23,24 @@ const blockPatience = 5 * time.Second
 
 // External is one call through a trunk that somebody wants to cause.
 type External struct {
-	ID     string      // of the toll; unique: the call's ID, or, for a second leg of a call, made of it
+	ID     string      // of the toll; unique: the call's ID, or, for another leg of a call, that, a slash and more
 	Causer string      // extension whose rights decide, and whose caps count
 	Call   *store.Call // row to write in the same transaction; nil where the call has one
 	Action dialplan.Action
 }
 
+// call is the ID of the call that the toll is of.
+func (x External) call() string {
+	id, _, _ := strings.Cut(x.ID, "/")
+	return id
+}
+
 // Permit is an external call that was allowed, and counted against the caps. Whoever got it must end it.
 type Permit struct {
-	c  *Control
-	id string // empty: an emergency call, which counts nowhere
+	c      *Control
+	id     string // of the toll; empty: an emergency call, which counts nowhere
+	call   string
+	causer string
 }
 
 // Finding is what the rights and caps say of an external call.
@@ -78,7 +87,7 @@ func (c *Control) Authorize(ctx context.Context, x External) (*Permit, Finding, 
 		f.Reason, f.Rule = verdict.Overload, "the call can't be counted"
 		return nil, f, verdict.Rejected(sip.StatusServiceUnavailable, verdict.Overload)
 	}
-	return &Permit{c, x.ID}, f, verdict.Passed
+	return &Permit{c, x.ID, x.call(), x.Causer}, f, verdict.Passed
 }
 
 // judge says what the rights are, without the caps.
@@ -143,12 +152,14 @@ func capsOf(c dialplan.Caps) store.Caps {
 func (p *Permit) Answered(at time.Time) {
 	if p.id != "" {
 		p.c.cfg.Store.Connect(p.id, at, p.fault)
+		p.c.meter.add(p.id, metered{p.call, p.causer})
 	}
 }
 
 // End notes that the call is over. answered is zero where nobody answered.
 func (p *Permit) End(answered, at time.Time) {
 	if p.id != "" {
+		p.c.meter.remove(p.id)
 		p.c.cfg.Store.Settle(p.id, answered, at, p.fault)
 	}
 }
@@ -168,6 +179,7 @@ func (p *Permit) fault(err error) {
 type grant struct {
 	permit   *Permit
 	target   string    // name of the target
+	number   string    // that it is called by
 	answered time.Time // zero: it has not
 }
 
@@ -186,7 +198,7 @@ func (a *attempt) admit() verdict.Verdict {
 func (a *attempt) authorize(x External) verdict.Verdict {
 	permit, f, v := a.c.Authorize(context.Background(), x)
 	if permit != nil {
-		a.grants = append(a.grants, grant{permit: permit, target: trunkAccount + x.Action.Trunk})
+		a.grants = append(a.grants, grant{permit: permit, target: trunkAccount + x.Action.Trunk, number: x.Action.Number})
 	}
 	a.rec.Country, a.rec.Kind, a.rec.Class, a.rec.Emergency = f.Number.Country, string(f.Number.Kind), f.Class, f.Emergency
 	if x.Causer != a.caller.Number {
@@ -201,7 +213,7 @@ func (a *attempt) authorize(x External) verdict.Verdict {
 // spend notes that a target answered: from now on the call uses minutes of who caused it.
 func (a *attempt) spend(by b2bua.Target, at time.Time) {
 	for i := range a.grants {
-		if g := &a.grants[i]; g.target == by.Name && g.answered.IsZero() {
+		if g := &a.grants[i]; g.target == by.Name && g.number == by.URI.User && g.answered.IsZero() {
 			g.answered = at
 			g.permit.Answered(at)
 		}

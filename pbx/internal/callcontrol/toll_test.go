@@ -2,6 +2,7 @@ package callcontrol
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -233,4 +234,44 @@ func TestNobodysRights(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// TestMinutes: a call that is up when the minutes of who caused it are used up is ended, and no other begins.
+func TestMinutes(t *testing.T) {
+	var ahead atomic.Int64
+	plan, err := dialplan.Compile(dialplan.File{
+		Classes: map[string]dialplan.Class{"default": class(func(c *dialplan.Class) { c.MinutesPerDay, c.BlockDay = 10, false })},
+		Rules:   []dialplan.Rule{{Number: "0.", From: dialplan.FromPhones, Do: "trunk", Trunk: "carrier"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, func(cfg *Config, _ *b2bua.Config) {
+		cfg.Dialplan, cfg.Now = plan, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	asked, v := r.dial("030123456", nil)
+	if !v.OK() {
+		t.Fatal(v)
+	}
+	r.border.Answer(r.border.Next(sip.INVITE), 200, offer)
+	r.caller.Ask(r.flow, asked.Sent.Within(asked.Response(200), sip.ACK))
+	r.row(store.CallUp)
+	ahead.Store(int64(9 * time.Minute))
+	if err := r.control.EndOverdrawn(t.Context()); err != nil || len(r.engine.Calls()) != 1 {
+		t.Errorf("%v, %d calls after 9 minutes", err, len(r.engine.Calls()))
+	}
+	ahead.Store(int64(11 * time.Minute))
+	if err := r.control.EndOverdrawn(t.Context()); err != nil {
+		t.Error(err)
+	}
+	r.border.Answer(r.border.Next(sip.BYE), 200, "")
+	if rec := r.over(); rec.Disposition != cdr.Answered || rec.Reason != verdict.TalkCap {
+		t.Errorf("record %+v", rec)
+	}
+	if _, v := r.dial("030123456", nil); v.Reason != verdict.TalkCap {
+		t.Errorf("%+v", v)
+	}
+	if n := len(r.control.meter.calls()); n != 0 {
+		t.Errorf("%d calls are metered", n)
+	}
 }

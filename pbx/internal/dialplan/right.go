@@ -25,7 +25,7 @@ type Caps struct {
 	PerMinute     int `yaml:"per_minute" json:"per_minute" doc:"External calls within any minute."`
 	PerHour       int `yaml:"per_hour" json:"per_hour" doc:"External calls within any hour."`
 	PerDay        int `yaml:"per_day" json:"per_day" doc:"External calls within any 24 hours."`
-	MinutesPerDay int `yaml:"minutes_per_day" json:"minutes_per_day" doc:"Minutes talked on external calls within any 24 hours. Calls that are up go on."`
+	MinutesPerDay int `yaml:"minutes_per_day" json:"minutes_per_day" doc:"Minutes talked on external calls within any 24 hours. An extension's calls that are up when its own are used up are ended; those of a trunk, or of all, only keep new ones from starting."`
 }
 
 // Class is a class of service: what its extensions may call through trunks, and how much.

@@ -39,7 +39,7 @@ import (
 
 // Times and bounds of the exchange's own work.
 const (
-	expireEvery    = time.Second     // sweep of expired bindings
+	expireEvery    = time.Second     // sweep of expired bindings, and of calls that have used up their minutes
 	hangupPatience = 2 * time.Second // how long Close waits for the answers to its BYEs
 	maxAside       = 1024            // requests that wait for a disk or a secret at a time; more get 503
 )
@@ -312,6 +312,9 @@ func (x *Exchange) Run(ctx context.Context) {
 		case <-t.C:
 			if _, err := x.store.Expire(ctx, x.now()); err != nil && ctx.Err() == nil {
 				x.log.Error("expiring registrations", "error", err)
+			}
+			if err := x.calls.EndOverdrawn(ctx); err != nil && ctx.Err() == nil {
+				x.log.Error("ending calls that have used up their minutes", "error", err)
 			}
 		}
 	}

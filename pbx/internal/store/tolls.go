@@ -180,13 +180,15 @@ func (t *txn) denial(toll *Toll, l Limits) *Denial {
 	return t.w.tolls.over(AllCalls, l.All, now, time.Time{})
 }
 
-// deny counts a denied call, and blocks the extension where that is one too many. It returns d.
+// deny counts a denied call, and blocks the extension where that is one too many. It returns d. That a trunk or all calls together
+// are at their cap is not held against the extension.
 func (t *txn) deny(extension string, d *Denial, l Limits, now time.Time) error {
 	st := Standing{Extension: extension}
 	if old, ok := first[Standing](t.Txn, tableStandings, extension); ok {
 		st = *old
 	}
-	if !st.Blocked.IsZero() || l.BlockDenied == 0 && !l.BlockDay {
+	others := d.Who != "" && d.Who != ExtensionCalls(extension)
+	if !st.Blocked.IsZero() || others || l.BlockDenied == 0 && !l.BlockDay {
 		return d // nothing more can come of it
 	}
 	var recent []time.Time
@@ -200,7 +202,7 @@ func (t *txn) deny(extension string, d *Denial, l Limits, now time.Time) error {
 		st.Denied = st.Denied[over:] // no more than count
 	}
 	day := d.Reason == verdict.DayCap || d.Reason == verdict.TalkCap
-	if l.BlockDenied > 0 && len(st.Denied) >= l.BlockDenied || l.BlockDay && day && d.Who == ExtensionCalls(extension) {
+	if l.BlockDenied > 0 && len(st.Denied) >= l.BlockDenied || l.BlockDay && day {
 		st.Blocked, st.Why, st.Denied, d.Blocked = now, d.Reason, nil, true
 	}
 	if err := put(t, &st); err != nil {

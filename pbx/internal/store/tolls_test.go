@@ -174,6 +174,16 @@ func TestBlock(t *testing.T) {
 			t.Errorf("%v, %v", blocked, err)
 		}
 	}
+	crowded := limits // a full trunk is nobody's fault
+	crowded.Trunk.Concurrent = 0
+	for i := range 5 {
+		if why := denied(t, s.Admit(t.Context(), nil, toll(fmt.Sprint("t", i), "patient", time.Second), crowded)); why != verdict.ConcurrentCap {
+			t.Errorf("%q", why)
+		}
+	}
+	if st, ok := s.Standing("patient"); ok {
+		t.Errorf("%+v is held against an extension", st)
+	}
 	s.Close()
 	s = open()
 	defer s.Close()
