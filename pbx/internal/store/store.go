@@ -35,7 +35,7 @@ type Options struct {
 // DefaultOptions are meant for one machine with up to 100,000 phones.
 func DefaultOptions() Options {
 	return Options{
-		Node: "solo", MaxExtensions: 200_000, MaxBindings: 400_000, MaxCalls: 50_000, MaxTolls: 500_000,
+		Node: "solo", MaxExtensions: 200_000, MaxBindings: 400_000, MaxCalls: 50_000, MaxTolls: 1_000_000,
 		Flush: 5 * time.Second, Log: slog.New(slog.DiscardHandler),
 	}
 }
