@@ -73,6 +73,9 @@ func (c *Call) ackAcross(x, y *leg, req *sip.Request) {
 // ack acknowledges the 2xx to an INVITE of ours. body is the answer to a delayed offer.
 func (c *Call) ack(v *invitation, body []byte) {
 	v.state, v.ackBody = inviteAcked, body
+	if len(body) > 0 {
+		v.leg.mine = body
+	}
 	c.sendAck(v)
 }
 

@@ -21,6 +21,9 @@ func (c *Call) onBye(l *leg, s *transaction.Server) {
 	c.reply(l, s, sip.StatusOK)
 	c.endPending(l)
 	c.close(l)
+	if c.lingers(l) {
+		return
+	}
 	if y := c.other(l); y != nil {
 		y.byeCause = s.Request()
 	}
@@ -52,6 +55,11 @@ func (c *Call) endUpdating(l *leg) {
 // (RFC 3261 §15).
 func (c *Call) hangup(l *leg, why verdict.Reason) {
 	if l.over || l.leaving {
+		return
+	}
+	if l.inner { // there is nobody to tell
+		c.stopResending(l)
+		c.close(l)
 		return
 	}
 	l.leaving, l.byeReason = true, why

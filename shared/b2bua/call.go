@@ -53,6 +53,12 @@ type Call struct {
 	told      *early    // whose description A got in a reliable response; nil: nobody's
 	ring      *time.Timer
 	ended     bool // plan.End was called
+
+	transfer  *transfer  // a party of this call on its way into another; nil: none
+	joint     *joint     // a party of another call on its way into this; nil: none
+	referrals []referral // REFERs that were carried across
+	coming    *leg       // a leg that is to take the place of another (RFC 3891)
+	changing  bool       // an offer of ours is under way: no other INVITE is taken
 }
 
 func (e *Engine) newCall(s *transaction.Server, plan Plan) (*Call, error) {
@@ -68,7 +74,11 @@ func (e *Engine) newCall(s *transaction.Server, plan Plan) (*Call, error) {
 	c.info.ID, c.info.State, c.info.Started = c.id, StateSetup, e.cfg.Now()
 	c.log = e.cfg.Log.With("call", c.id, "trace", c.info.Trace)
 	c.box.crew, c.box.loop, c.box.crashed = e.crew, c.box.run, c.onCrash
-	c.a = &leg{call: c, side: A, key: legKey{dlg.CallID, tag}, policy: plan.Policy, dlg: dlg, flow: s.Flow(), server: s}
+	c.a = &leg{side: A, key: legKey{dlg.CallID, tag}, policy: plan.Policy, account: plan.Account, dlg: dlg, flow: s.Flow(), server: s}
+	c.a.call.Store(c)
+	if b := plan.behalf; b != nil {
+		c.a.inner, c.joint = true, &joint{of: b.of, transfer: b.transfer, place: c.a}
+	}
 	far := dlg.Remote.Tag
 	c.a.remoteTag.Store(&far)
 	c.show()
@@ -176,6 +186,7 @@ func (c *Call) finish(e Ending) {
 	e.Answered, e.At = c.info.Answered, c.eng.cfg.Now()
 	c.ladder.end(e)
 	c.state(StateEnding)
+	c.breakOff()
 	if c.plan.Media != nil {
 		c.contain("Media.Close", c.plan.Media.Close)
 	}

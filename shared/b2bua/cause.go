@@ -11,7 +11,7 @@ import (
 // there is nothing to tell. What telephone networks have a number for is told by that (Q.850), the rest by a SIP code.
 func causeOf(why verdict.Reason) string {
 	switch why {
-	case verdict.NormalClearing, verdict.CallCancelled, verdict.None:
+	case verdict.NormalClearing, verdict.CallCancelled, verdict.Transferred, verdict.None:
 		return ""
 	case verdict.MediaTimeout, verdict.PeerLost:
 		return `Q.850;cause=27;text="` + string(why) + `"` // destination out of order

@@ -6,7 +6,8 @@
 //
 // One goroutine at a time owns a call (mailbox.go); responses, requests, timers and commands are events that wait their
 // turn, so no state of a call is ever locked. The files follow the events: invite.go, answer.go, ack.go, cancel.go,
-// bye.go, reinvite.go, info.go. The states stand in call.go.
+// bye.go, reinvite.go, info.go, refer.go, replaces.go. The states stand in call.go; how a party gets from one call into
+// another in transfer.go and join.go, and why that is no race in adopt.go; how a border lets transfers pass in relay.go.
 package b2bua
 
 import (
@@ -160,7 +161,7 @@ func (e *Engine) Request(s *transaction.Server) bool {
 		return false
 	}
 	s.Flow().MarkVerified() // whoever knows our tag was sent it
-	if !l.call.offerEvent(func() { l.call.onRequest(l, s) }) {
+	if !l.deliver(func(c *Call) { c.onRequest(l, s) }) {
 		res := sipmsg.Response(s.Request(), sip.StatusServiceUnavailable, "", l.key.localTag)
 		if err := s.Respond(res); err != nil {
 			e.cfg.Log.Debug("refusing a request", "error", err)
@@ -175,7 +176,7 @@ func (e *Engine) Ack(f *transport.Flow, req *sip.Request) bool {
 	if l == nil {
 		return false
 	}
-	return l.call.offerEvent(func() { l.call.onAck(l, f, req) })
+	return l.deliver(func(c *Call) { c.onAck(l, f, req) })
 }
 
 // Stray gives the engine a response that no transaction took: a 2xx that came again after its transaction ended.
@@ -190,7 +191,7 @@ func (e *Engine) Stray(res *sip.Response) bool {
 	if l == nil {
 		return false
 	}
-	return l.call.offerEvent(func() { l.call.onStray(l, res) })
+	return l.deliver(func(c *Call) { c.onStray(l, res) })
 }
 
 // find returns the leg that a request within a dialog belongs to, or nil.

@@ -221,7 +221,7 @@ func TestPanicAtTheEnd(t *testing.T) {
 	both(t, 1, func(r *rig) { // of an INVITE that waits
 		r.up()
 		r.a.reinvite("v3")
-		c := r.engine.legs[legKey{"a-call-id", r.a.theirs}].call
+		c := r.engine.legs[legKey{"a-call-id", r.a.theirs}].owner()
 		c.post(func() { c.ended = true; panic("boom") })
 		synctest.Wait()
 		r.a.want("500 INVITE")
@@ -235,7 +235,7 @@ func TestMailboxLimit(t *testing.T) {
 	both(t, 1, func(r *rig) {
 		r.up()
 		release := make(chan struct{})
-		c := r.engine.legs[legKey{"a-call-id", r.a.theirs}].call
+		c := r.engine.legs[legKey{"a-call-id", r.a.theirs}].owner()
 		c.post(func() { <-release })
 		synctest.Wait()
 		for range mailboxLimit + 5 {
@@ -255,7 +255,7 @@ func TestMailboxLimit(t *testing.T) {
 	both(t, 1, func(r *rig) { // a target that sends provisional responses without end
 		r.a.invite("v1")
 		release := make(chan struct{})
-		c := r.engine.legs[legKey{"a-call-id", legTag(r)}].call
+		c := r.engine.legs[legKey{"a-call-id", legTag(r)}].owner()
 		c.post(func() { <-release })
 		synctest.Wait()
 		for range 2 * mailboxLimit {

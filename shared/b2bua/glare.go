@@ -15,7 +15,7 @@ const maxGlare = 5
 // glareWait is how long it waits: the side that chose the Call-ID lets the other one go first (RFC 3261 §14.1).
 func (l *leg) glareWait() time.Duration {
 	step := 10 * time.Millisecond
-	if l.side == B { // we called: the Call-ID is ours
+	if l.placed { // we called: the Call-ID is ours
 		return 2100*time.Millisecond + time.Duration(rand.IntN(191))*step
 	}
 	return time.Duration(rand.IntN(201)) * step
@@ -54,8 +54,8 @@ func (c *Call) reofferTry(l *leg, offer func() []byte, tries int, done func(res 
 func (c *Call) reofferAgain(l *leg, offer func() []byte, tries int, done func(res *sip.Response, code int)) {
 	y := c.other(l)
 	switch {
-	case c.ended, l.over, l.leaving:
-	case c.busy(l), y != nil && c.busy(y):
+	case c.ended, l.owner() != c, l.over, l.leaving:
+	case c.changing, c.busy(l), y != nil && c.busy(y):
 		done(nil, sip.StatusRequestPending)
 	default:
 		c.reofferTry(l, offer, tries, done)

@@ -41,6 +41,7 @@ func (c *Call) onRequest(l *leg, s *transaction.Server) {
 	}
 	l.flow = s.Flow()
 	switch {
+	case c.astray(l, s):
 	case !l.policy.allows(req.Method):
 		c.reply(l, s, sip.StatusMethodNotAllowed, sip.NewHeader("Allow", l.policy.Allow))
 	case req.Method == sip.BYE:
@@ -53,6 +54,14 @@ func (c *Call) onRequest(l *leg, s *transaction.Server) {
 		c.onPrack(l, s)
 	case req.Method == sip.UPDATE:
 		c.onUpdate(l, e, s)
+	case req.Method == sip.REFER && c.plan.Refer != nil:
+		c.onRefer(l, s)
+	case c.plan.Refer != nil && (req.Method == sip.NOTIFY || req.Method == sip.SUBSCRIBE): // we sent no REFER (RFC 5057 §5.1)
+		c.reply(l, s, sip.StatusCallTransactionDoesNotExists)
+	case req.Method == sip.REFER && c.plan.ReferTo != nil:
+		c.referAcross(l, s)
+	case req.Method == sip.REFER:
+		c.referRefused(l, s, &Refusal{Code: sip.StatusForbidden, Reason: verdict.TransferRefused})
 	default:
 		c.across(l, s)
 	}
@@ -78,18 +87,32 @@ func (c *Call) across(x *leg, s *transaction.Server) {
 	case !x.established || y == nil || !y.established:
 		c.reply(x, s, sip.StatusTemporarilyUnavailable)
 		return
+	case s.Request().Method == sip.NOTIFY:
+		c.notifyAcross(x, y, s)
+		return
 	case !y.policy.allows(s.Request().Method):
 		c.reply(x, s, sip.StatusMethodNotAllowed, sip.NewHeader("Allow", x.policy.Allow))
 		return
 	}
 	req := y.dlg.NewRequest(s.Request().Method)
 	y.pass(req, s.Request())
+	c.relay(x, y, s, req)
+}
+
+// relay sends req, which stands for what s asked on x, to y, and carries the answer back.
+func (c *Call) relay(x, y *leg, s *transaction.Server, req *sip.Request) {
 	c.request(y, y.dlg, req, func(ev transaction.Event) {
 		code := failureOf(ev)
 		if ev.Response != nil || code != sip.StatusRequestTimeout { // RFC 4320 §4.2: by then it is too late for x as well
-			c.respond(x, s, c.withoutRedirect(x, s, code, ev.Response))
+			out := c.withoutRedirect(x, s, code, ev.Response)
+			if req.Method == sip.REFER && code < 300 {
+				x.contact(out, s.Flow()) // RFC 3515 §2.2
+			}
+			c.respond(x, s, out)
 		}
-		c.checkPeer(y, code)
+		if req.Method != sip.NOTIFY { // RFC 5057 §5.1: that is the end of a subscription, not of the call
+			c.checkPeer(y, code)
+		}
 	})
 }
 
@@ -110,7 +133,7 @@ func failureOf(ev transaction.Event) int {
 // §12.2.1.2). A connection that broke shows neither: the phone may come back over a new one.
 func (c *Call) checkPeer(y *leg, code int) {
 	switch {
-	case y.over:
+	case y.owner() != c, y.over:
 	case code == sip.StatusCallTransactionDoesNotExists:
 		c.end(Ending{Reason: verdict.UnknownDialog, By: y.side}, nil)
 	case code == sip.StatusRequestTimeout:

@@ -63,6 +63,10 @@ func (c *Call) sendInvitation(v *invitation, req *sip.Request) {
 
 // onInvitation takes what becomes of an INVITE of ours.
 func (c *Call) onInvitation(v *invitation, ev transaction.Event) {
+	if now := v.leg.owner(); now != c {
+		now.post(func() { now.onInvitation(v, ev) })
+		return
+	}
 	res := ev.Response
 	if v.state != inviteOpen {
 		if res != nil && res.IsSuccess() {
@@ -112,7 +116,7 @@ func (v *invitation) close(ev transaction.Event) {
 // cancel asks the far side to stop, and still waits for what it says.
 func (v *invitation) cancel(extra ...sip.Header) {
 	if v.client != nil {
-		v.leg.call.noteCancel(v.leg, true, v.seq)
+		v.leg.owner().noteCancel(v.leg, true, v.seq)
 		v.client.Cancel(extra...)
 	}
 	v.canceled = true
@@ -162,7 +166,7 @@ func (c *Call) request(l *leg, d *dialog.Dialog, req *sip.Request, done func(tra
 			if res != nil && res.IsProvisional() {
 				return
 			}
-			if res != nil && !res.IsSuccess() {
+			if res != nil && !res.IsSuccess() && l.owner() == c {
 				if next := c.extra(l, &tries, req, res); next != nil {
 					send(next)
 					return

@@ -91,7 +91,10 @@ func (c *Call) newLeg(t Target, index string) *leg {
 	a := c.a.dlg
 	callID, tag := c.eng.names(c.a.flow.Remote().Addr().String(), a.CallID, a.Remote.Tag, strconv.Itoa(c.group), index)
 	t.From.Tag = tag
-	l := &leg{call: c, side: B, index: index, key: legKey{callID, t.From.Tag}, policy: t.Policy, target: t, flow: t.Flow}
+	l := &leg{
+		side: B, placed: true, index: index, key: legKey{callID, t.From.Tag}, policy: t.Policy, target: t, account: t.Account, flow: t.Flow,
+	}
+	l.call.Store(c)
 	l.dlg = dialog.NewClient(callID, t.From, t.To, t.URI, t.Routes, a.RemoteSeq%firstSeqLimit+1)
 	return l
 }

@@ -15,15 +15,17 @@ import (
 	"brickhouse/shared/verdict"
 )
 
-// leg is a dialog as a call holds it. Everything but key and call belongs to the call's goroutine, except what find
+// leg is a dialog as a call holds it. Everything but key, call and account belongs to the call's goroutine, except what find
 // needs, which is set before the leg is registered.
 type leg struct {
-	call   *Call
-	side   Side
-	key    legKey
-	policy *LegPolicy
-	target Target // of a B-leg
-	index  string // of a B-leg, among those of its group
+	call    atomic.Pointer[Call] // whose it is (adopt.go)
+	side    Side
+	placed  bool // we called
+	key     legKey
+	policy  *LegPolicy
+	target  Target // of a B-leg
+	index   string // of a B-leg, among those of its group
+	account string // of the far side; never changes
 
 	dlg     *dialog.Dialog
 	flow    *transport.Flow
@@ -54,6 +56,10 @@ type leg struct {
 	over        bool // BYE was received or answered, or the dialog never came to be
 	byeReason   verdict.Reason
 	byeCause    *sip.Request // a BYE of the other leg, whose Reason may pass; nil if we end it
+
+	inner    bool // there is nobody on this leg: it keeps a place in a call that a transfer made
+	former   bool // it lost its place in the call, and has only its end before it
+	referred bool // its far side sent a REFER
 }
 
 // knows reports whether tag is the far side's. Before the far side has one, any will do.

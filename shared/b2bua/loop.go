@@ -38,7 +38,7 @@ func (e *Engine) TraceOf(req *sip.Request) string {
 	if l == nil || l.side != B {
 		return ""
 	}
-	return l.call.trace
+	return l.owner().trace
 }
 
 // breadth reads Max-Breadth; told is whether the request has one.

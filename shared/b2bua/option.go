@@ -8,13 +8,24 @@ import (
 
 // The extensions of SIP that the engine serves by itself, leg by leg.
 const (
-	tagReliable = "100rel" // RFC 3262
-	tagTimer    = "timer"  // RFC 4028
+	tagReliable   = "100rel"     // RFC 3262
+	tagTimer      = "timer"      // RFC 4028
+	tagReplaces   = "replaces"   // RFC 3891, where transfers are served
+	tagNoReferSub = "norefersub" // RFC 4488
+	tagNoSub      = "nosub"      // RFC 7614
 )
 
-// Served reports whether a request may demand an extension of the engine (RFC 3261 §8.2.2.3).
-func Served(tag string) bool {
-	return strings.EqualFold(tag, tagReliable) || strings.EqualFold(tag, tagTimer)
+// Served reports whether a request of that method may demand an extension of the engine (RFC 3261 §8.2.2.3).
+func Served(m sip.RequestMethod, tag string) bool {
+	switch tag = strings.ToLower(tag); m {
+	case sip.INVITE:
+		return tag == tagReliable || tag == tagTimer || tag == tagReplaces
+	case sip.PRACK, sip.UPDATE:
+		return tag == tagReliable || tag == tagTimer
+	case sip.REFER:
+		return tag == tagNoReferSub || tag == tagNoSub
+	}
+	return false
 }
 
 // features is what a far side says that it can.
@@ -62,17 +73,31 @@ func named(hs []sip.Header, token string) bool {
 	return false
 }
 
+// supported is our Supported header by what is served: 1 is PRACK, 2 session timers, 4 transfers. It is written for every call.
+var supported = [8]string{
+	1: tagReliable,
+	2: tagTimer,
+	3: tagReliable + ", " + tagTimer,
+	4: tagReplaces + ", " + tagNoReferSub,
+	5: tagReliable + ", " + tagReplaces + ", " + tagNoReferSub,
+	6: tagTimer + ", " + tagReplaces + ", " + tagNoReferSub,
+	7: tagReliable + ", " + tagTimer + ", " + tagReplaces + ", " + tagNoReferSub,
+}
+
 // options adds our Allow and Supported to a request that makes or changes a session, or to its 2xx.
 func (l *leg) options(msg sip.Message, reliable bool) {
 	l.allow(msg)
-	timer := l.call.eng.cfg.Session.on()
-	reliable = reliable && l.policy.allows(sip.PRACK)
-	switch {
-	case reliable && timer:
-		msg.AppendHeader(sip.NewHeader("Supported", "100rel, timer"))
-	case reliable:
-		msg.AppendHeader(sip.NewHeader("Supported", tagReliable))
-	case timer:
-		msg.AppendHeader(sip.NewHeader("Supported", tagTimer))
+	n := 0
+	if reliable && l.policy.allows(sip.PRACK) {
+		n |= 1
+	}
+	if l.owner().eng.cfg.Session.on() {
+		n |= 2
+	}
+	if l.policy.allows(sip.REFER) {
+		n |= 4
+	}
+	if n > 0 {
+		msg.AppendHeader(sip.NewHeader("Supported", supported[n]))
 	}
 }

@@ -173,7 +173,7 @@ func (p *party) learn(msg sip.Message) {
 			p.theirs, _ = sipmsg.Param(m.From().Params, "tag")
 		}
 	case *sip.Response:
-		if m.CSeq().MethodName == sip.INVITE && toTag(m) != "" && p.name == "a" {
+		if m.CSeq().MethodName == sip.INVITE && toTag(m) != "" && p.name[0] == 'a' {
 			p.theirs = toTag(m)
 		}
 	}

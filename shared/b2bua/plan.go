@@ -96,6 +96,7 @@ type Target struct {
 	Lost    func()                                                // called when the far side says that the flow to the target is gone (430); may be nil
 	Within  time.Duration                                         // given up if it says nothing for so long; 0: by the transaction's timer B
 	Tried   func(code int, err error)                             // hears once of the first response, or why there was none; may be nil
+	Account string                                                // whose phone it is: the rights that its transfers have; empty: none
 }
 
 // Plan is what becomes of a new call.
@@ -120,6 +121,15 @@ type Plan struct {
 	Learn func(*sip.Response) // sees each response to a first INVITE before it is carried across; may be nil
 
 	Emergency bool // to emergency services: begun even where MaxCalls are in hand
+
+	// Transfers. They are for calls whose Media is nil: descriptions of one call become those of another.
+	Account string                    // who the caller proved to be: the rights that its transfers have; empty: none
+	Refer   func(Refer) (Plan, error) // makes the call that a blind transfer asks for; nil: no transfer is executed here
+	Joined  func(Joined)              // called when a party was replaced by another; may be nil
+	behalf  *behalf
+
+	// ReferTo lets REFERs across where Refer is nil, and names the target as the other side knows it. nil: they are refused.
+	ReferTo func(from Side, to dialog.ReferTo) (sip.Uri, error)
 }
 
 // Ending tells how a call ended.

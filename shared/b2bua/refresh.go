@@ -16,7 +16,7 @@ const refreshAgain = 10 * time.Second
 // refresh tells a far side that the call goes on, and hears that it does: by UPDATE where it takes one (RFC 4028 §7.4),
 // else by a re-INVITE with the description that is in force.
 func (c *Call) refresh(l *leg) {
-	if c.busy(l) || l.leaving {
+	if c.busy(l) || l.leaving || c.changing {
 		c.wake(l, refreshAgain)
 		return
 	}
@@ -29,6 +29,9 @@ func (c *Call) refresh(l *leg) {
 	l.options(req, false)
 	c.timing(l, req)
 	c.request(l, l.dlg, req, func(ev transaction.Event) {
+		if l.owner() != c {
+			return // who has it now looks after it
+		}
 		if res := ev.Response; res != nil && res.IsSuccess() {
 			l.dlg.Refresh(res)
 		}
@@ -46,7 +49,7 @@ func (c *Call) refresh(l *leg) {
 // choose a new key. Media know one offer at a time.
 func (c *Call) refreshByInvite(l *leg) {
 	y := c.other(l)
-	if c.busy(l) || l.over || c.ended || y != nil && c.busy(y) {
+	if c.busy(l) || l.over || c.ended || c.changing || y != nil && c.busy(y) {
 		c.wake(l, refreshAgain)
 		return
 	}

@@ -16,6 +16,8 @@ const glareRetry = 2
 func (c *Call) onReinvite(x *leg, s *transaction.Server) {
 	y := c.other(x)
 	switch {
+	case c.askedTooSoon(x, s):
+		return
 	case x.server != nil || x.updating != nil: // RFC 3261 §14.2: the last one is not done yet
 		c.reply(x, s, sip.StatusInternalServerError, sip.NewHeader("Retry-After", strconv.Itoa(glareRetry)))
 		return

@@ -32,7 +32,7 @@ func (c *Call) response(l *leg, s *transaction.Server, code int, far *sip.Respon
 	if code == statusIntervalTooSmall {
 		out.AppendHeader(sip.NewHeader("Min-SE", seconds(c.eng.cfg.Session.Min))) // RFC 4028 §6
 	}
-	if req.Method == sip.INVITE && code < 300 && l == c.a && !l.established {
+	if req.Method == sip.INVITE && code < 300 && !l.established {
 		for _, h := range req.GetHeaders("Record-Route") { // RFC 3261 §12.1.1
 			out.AppendHeader(sip.HeaderClone(h))
 		}

@@ -35,8 +35,10 @@ type rig struct {
 	media   *fakeMedia       // of the last call
 	medias  []*fakeMedia
 
-	change func(*Plan)    // changes the plan of the next call
-	groups func() [][]int // which callees ring; nil: the first one
+	replace func(*transaction.Server) error // takes the next INVITE
+	change  func(*Plan)                     // changes the plan of the next call
+	same    bool                            // the callees are one program: it knows the names of all their calls
+	groups  func() [][]int                  // which callees ring; nil: the first one
 
 	mu       sync.Mutex // guards below: callbacks of several calls
 	started  int
@@ -116,6 +118,12 @@ func (r *rig) Request(s *transaction.Server) {
 			r.unknown++
 			r.mu.Unlock()
 			_ = s.Respond(sipmsg.Response(req, 481, "", s.Tag()))
+		}
+		return
+	}
+	if r.replace != nil {
+		if err := r.replace(s); err != nil {
+			_ = s.Respond(sipmsg.Response(req, 503, "", s.Tag()))
 		}
 		return
 	}
@@ -240,7 +248,7 @@ func (r *rig) checkHiding() {
 	all := append([]*party{r.a}, r.b...)
 	for _, p := range all {
 		for _, other := range all {
-			if p == other {
+			if p == other || r.same && p != r.a && other != r.a {
 				continue
 			}
 			for _, b := range other.received() {

@@ -112,7 +112,7 @@ func (c *Call) timed(l *leg, res *sip.Response) {
 // grant adds to the 2xx of an INVITE or UPDATE what its sender gets (RFC 4028 §9).
 func (c *Call) grant(l *leg, req *sip.Request, res *sip.Response) {
 	t := c.eng.cfg.Session
-	if !t.on() || l.over {
+	if !t.on() || l.over || l.inner {
 		return
 	}
 	every, refresher := interval(req)
@@ -137,13 +137,29 @@ func (c *Call) grant(l *leg, req *sip.Request, res *sip.Response) {
 
 // rearm starts the interval anew: a refresh at its half, or the end if the far side does not refresh in time (RFC 4028 §10).
 func (c *Call) rearm(l *leg) {
+	l.session.due = c.eng.cfg.Now().Add(l.session.every)
+	c.watch(l)
+}
+
+// watch has the call look after the interval that runs on a leg.
+func (c *Call) watch(l *leg) {
 	n := &l.session
-	n.due = c.eng.cfg.Now().Add(n.every)
-	wait := n.every / 2
-	if !n.ours {
-		wait = n.every - min(32*time.Second, n.every/3)
+	if n.every == 0 {
+		return
 	}
-	c.wake(l, wait)
+	before := n.every / 2
+	if !n.ours {
+		before = min(32*time.Second, n.every/3)
+	}
+	c.wake(l, max(0, n.due.Sub(c.eng.cfg.Now())-before))
+}
+
+// unwatch has it look away. The interval runs on.
+func (l *leg) unwatch() {
+	if l.session.timer != nil {
+		l.session.timer.Stop()
+		l.session.timer = nil
+	}
 }
 
 // wake looks after the leg's session in a while.
@@ -157,6 +173,9 @@ func (c *Call) wake(l *leg, wait time.Duration) {
 
 // onSessionTimer refreshes the session, or ends a call that nobody refreshed.
 func (c *Call) onSessionTimer(l *leg) {
+	if l.owner() != c {
+		return
+	}
 	n := &l.session
 	left := n.due.Sub(c.eng.cfg.Now()) - min(32*time.Second, n.every/3)
 	switch {

@@ -30,6 +30,9 @@ func (c *Call) onUpdate(x *leg, e *early, s *transaction.Server) {
 		c.reply(x, s, sip.StatusOK)
 		return
 	}
+	if c.askedTooSoon(x, s) {
+		return
+	}
 	if code := c.glare(x, e); code != 0 {
 		c.glared(x, s, code)
 		return

@@ -69,6 +69,11 @@ type Record struct {
 	Causer    string // extension whose rights it had, where that is not the caller
 	Denied    string // rule or cap that denied it
 	Emergency bool   // to emergency services
+
+	// Of a call that a transfer made or joined; all empty otherwise.
+	Transferor string // whose transfer it was: an extension, or "trunk NAME"
+	Transferee string // number of the party that it put into this call
+	TransferOf string // trace id of the call that this party came from, where it is another
 }
 
 // Bounds of a record. Text over MaxText is cut: it may come from a stranger.
@@ -131,6 +136,9 @@ type line struct {
 	Causer      string         `json:"causer,omitempty"`
 	Denied      string         `json:"denied,omitempty"`
 	Emergency   bool           `json:"emergency,omitempty"`
+	Transferor  string         `json:"transferor,omitempty"`
+	Transferee  string         `json:"transferee,omitempty"`
+	TransferOf  string         `json:"transfer_of,omitempty"`
 }
 
 const stamp = "2006-01-02T15:04:05.000Z"
@@ -159,6 +167,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 		Disposition: r.Disposition, Code: r.Code, Reason: r.Reason,
 		Duration: float64(r.Duration().Milliseconds()) / 1000, Billable: r.Billable(),
 		Country: r.Country, Kind: r.Kind, Class: cut(r.Class), Causer: cut(r.Causer), Denied: cut(r.Denied), Emergency: r.Emergency,
+		Transferor: cut(r.Transferor), Transferee: cut(r.Transferee), TransferOf: cut(r.TransferOf),
 	})
 }
 
@@ -172,6 +181,7 @@ func (r *Record) UnmarshalJSON(b []byte) error {
 		ID: l.ID, Trace: l.Trace, Caller: l.Caller, Callee: l.Callee, Dialled: l.Dialled, Direction: l.Direction,
 		Trunk: l.Trunk, Realm: l.Realm, Disposition: l.Disposition, Code: l.Code, Reason: l.Reason,
 		Country: l.Country, Kind: l.Kind, Class: l.Class, Causer: l.Causer, Denied: l.Denied, Emergency: l.Emergency,
+		Transferor: l.Transferor, Transferee: l.Transferee, TransferOf: l.TransferOf,
 	}
 	for _, f := range []struct {
 		to *time.Time

@@ -51,6 +51,7 @@ type Call struct {
 	theirs   *serverTx         // last INVITE that we answered with a 2xx
 	offered  bool              // our 2xx held an offer: the ACK holds the answer
 	infos    []*Message
+	progress []int      // of transfers
 	invites  []*Message // re-INVITEs that came in
 	isUp     bool
 	isOver   bool

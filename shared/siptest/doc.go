@@ -2,7 +2,7 @@
 // apart from the product's own on purpose. What the product reads and writes with its packages is here read and written by
 // other code, so that a fault in a shared package can't hide behind itself. It imports nothing of the product but shared/tone.
 //
-// A Phone registers, calls, answers by a policy, holds, resumes and hangs up; it sends a tone and measures what it hears;
+// A Phone registers, calls, answers by a policy, holds, resumes, transfers and hangs up; it sends a tone and measures what it hears;
 // it keeps every message that it sent or received. A Carrier is the far end of a trunk: it challenges calls, answers them
 // and calls in. Attack tries wrong passwords from an address of choice and tells what came of each try.
 //

@@ -35,6 +35,7 @@ type Phone struct {
 	// regContact is the Contact of the last REGISTER.
 	regContact string
 	faults     []string
+	texts      []*Message // MESSAGEs that came in
 }
 
 // used is a challenge and how often it was answered.
@@ -192,7 +193,15 @@ func (p *Phone) request(s *serverTx) {
 			return
 		}
 		s.respond(481, nil)
-	case "OPTIONS", "NOTIFY", "MESSAGE":
+	case "NOTIFY":
+		if m.ToTag() != "" {
+			p.notified(s)
+			return
+		}
+		s.respond(200, nil, p.allow())
+	case "MESSAGE":
+		p.messaged(s)
+	case "OPTIONS":
 		s.respond(200, nil, p.allow())
 	default:
 		s.respond(405, nil, p.allow())

@@ -13,24 +13,38 @@ import (
 
 // Server is a server transaction (RFC 3261 §17.2), as its user holds it. All methods may be called from any goroutine.
 type Server struct {
-	tx  *serverTx
-	req *sip.Request
+	tx    *serverTx
+	req   *sip.Request
+	inner *inner // instead of tx, where nothing came over a wire
 }
 
 // Request returns the request that began the transaction.
 func (s *Server) Request() *sip.Request { return s.req }
 
 // Flow returns the flow that the request came by and the responses leave by.
-func (s *Server) Flow() *transport.Flow { return s.tx.flow }
+func (s *Server) Flow() *transport.Flow {
+	if s.inner != nil {
+		return s.inner.flow
+	}
+	return s.tx.flow
+}
 
 // Tag returns the To tag for the responses to this request: one per transaction (RFC 3261 §8.2.6.2). It is also in the
 // layer's own answer to a CANCEL. A user that answers with another tag may do so from its first response on.
-func (s *Server) Tag() string { return s.tx.localTag() }
+func (s *Server) Tag() string {
+	if s.inner != nil {
+		return s.inner.tag
+	}
+	return s.tx.localTag()
+}
 
 // Respond sends a response, provisional or final. After a 2xx to an INVITE further 2xx may follow (RFC 6026 §7.1), and
 // Resend repeats the last; after any other final response ErrFinal is returned. An error that Respond returns is not told
 // to OnEnd.
 func (s *Server) Respond(res *sip.Response) error {
+	if s.inner != nil {
+		return s.inner.respond(res)
+	}
 	return s.tx.respond(res, false)
 }
 
@@ -38,6 +52,9 @@ func (s *Server) Respond(res *sip.Response) error {
 // retransmitted request is a new one, and the ACK is absorbed. It is for challenges and refusals to strangers, who may
 // be many and whose address may be forged. The response's To tag is replaced.
 func (s *Server) RespondStateless(res *sip.Response) error {
+	if s.inner != nil {
+		return s.inner.respond(res)
+	}
 	if to := res.To(); to != nil && res.StatusCode >= 300 {
 		to.Params.Remove("tag")
 		to.Params.Add("tag", s.tx.layer.statelessTag)
@@ -47,16 +64,29 @@ func (s *Server) RespondStateless(res *sip.Response) error {
 
 // Resend sends the last response again: for a 2xx to an INVITE, which the user has to repeat until the ACK comes
 // (RFC 3261 §13.3.1.4), and for a 1xx.
-func (s *Server) Resend() error { return s.tx.resend() }
+func (s *Server) Resend() error {
+	if s.inner != nil {
+		return nil
+	}
+	return s.tx.resend()
+}
 
 // OnCancel sets what runs when a CANCEL comes before the final response; at once, if it came already. It runs at most
 // once; the layer has answered the CANCEL, the user answers the INVITE with 487.
-func (s *Server) OnCancel(fn func()) { s.tx.setCancel(fn) }
+func (s *Server) OnCancel(fn func()) {
+	if s.inner == nil {
+		s.tx.setCancel(fn)
+	}
+}
 
 // OnEnd sets what runs if the transaction fails before its end: ErrTransport (the flow is gone), ErrTimeout (no ACK for a
 // 3xx-6xx, or no final response of ours in time), ErrClosed. At once, if it failed already; at most once. It is not
 // called for a transaction that ends as it should.
-func (s *Server) OnEnd(fn func(error)) { s.tx.setEnd(fn) }
+func (s *Server) OnEnd(fn func(error)) {
+	if s.inner == nil {
+		s.tx.setEnd(fn)
+	}
+}
 
 // serverState is the state of RFC 3261 Figures 7 and 8 with RFC 6026:
 //

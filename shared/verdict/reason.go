@@ -110,6 +110,8 @@ const (
 	TrunkDisabled       Reason = "trunk-disabled"        // a person has switched the trunk off
 	ExchangeUnreachable Reason = "exchange-unreachable"  // the core link is down
 	PeerLost            Reason = "peer-lost"             // a party does not answer within the call any more
+	TransferRefused     Reason = "transfer-refused"      // this side may not transfer calls
+	Transferred         Reason = "transferred"           // a transfer took the other party elsewhere
 	SystemFailure       Reason = "system-failure"        // cut by a crash; closed at the next start
 	Shutdown            Reason = "shutdown"              // ended because we stop
 )

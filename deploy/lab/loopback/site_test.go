@@ -36,6 +36,8 @@ type options struct {
 	AccessWS   bool // WebSockets, for the page of websocket_test.go
 	Second     bool // a second certificate, and those of phones demanded: clientcert_test.go
 	AccessSRTP string
+	Refer      string // of the border's access; empty: as it is
+	PeerRefer  string // of its peer
 	Threshold  int
 	Window     string
 	Ban        string
@@ -179,11 +181,17 @@ access:
 {{- if .Opt.Second}}, client: require, client_ca: {{.Path "phones-ca.crt"}},
     certificates: [{certificate: {{.Path "second.crt"}}, key: {{.Path "second.key"}}}]{{end}}}
   srtp: {{.Opt.AccessSRTP}}
+{{- with .Opt.Refer}}
+  refer: {{.}}
+{{- end}}
   registration: {least: {{.Opt.MinExpires}}}
 peer:
   interfaces:
     - {transport: udp, listen: "{{.Addr 2}}:17080"}
     - {transport: tcp, listen: "{{.Addr 2}}:17080"}
+{{- with .Opt.PeerRefer}}
+  refer: {{.}}
+{{- end}}
 {{- with .Opt.Trunk}}
   trunks:
 {{.}}
@@ -316,6 +324,9 @@ func (s *site) tls() *tls.Config { return &tls.Config{RootCAs: s.roots, ServerNa
 // record is a line of the call records.
 type record struct {
 	ID, Trace, Caller, Callee, Dialled, Direction, Trunk, Realm, Disposition, Reason string
+
+	Transferor, Transferee string
+	TransferOf             string `json:"transfer_of"`
 
 	Code       int
 	Start, End string

@@ -13,8 +13,12 @@ import (
 const trunkUser, trunkSecret = "trunk-4930", "what only the exchange knows"
 
 // trunked makes a site with a carrier that has gateways at .60 and .61, over a transport.
-func trunked(t *testing.T, transport string) *site {
-	s := newSite(t, nil)
+func trunked(t *testing.T, transport string, change ...func(*options)) *site {
+	s := newSite(t, func(o *options) {
+		for _, c := range change {
+			c(o)
+		}
+	})
 	s.opt.Username = trunkUser
 	s.opt.Trunk = fmt.Sprintf(`    - name: carrier
       gateways:

@@ -2,33 +2,34 @@ package product
 
 import (
 	"regexp"
+	"strings"
 	"testing"
 )
 
-// TestKeysAndRequestsThatWeDoNotServe presses keys within calls, which cross the border as RTP events (RFC 4733), and asks for what is
-// refused: the call goes on.
-func TestKeysAndRequestsThatWeDoNotServe(t *testing.T) {
+// TestKeysTransfersAndTexts presses keys within calls, which cross the border as RTP events (RFC 4733), puts the other party through
+// to a third phone, and sends texts.
+func TestKeysTransfersAndTexts(t *testing.T) {
 	c := assemble(t, Options{})
 	for _, call := range []struct {
-		from, to phone
-		key      string
-	}{{c.outL, c.inB, "5"}, {c.inL, c.outB, "7"}} {
+		from, to, third phone
+		key             string
+	}{{c.outL, c.inB, c.outB, "5"}, {c.inL, c.outB, c.inB, "7"}} {
 		talk(t, call.from, call.to)
 		call.from.Proc().Say(call.key)
 		call.to.Proc().WaitLine(regexp.MustCompile(`received event: '`+call.key+`' \(end=1\)`), waits)
-		call.from.Proc().Say("transfer sip:1002@" + Domain) // REFER
-		c.told(t, call.from, "REFER", "405 Method Not Allowed")
-		bothHear(t, call.from, call.to)
-		hangup(call.from, call.to)
-		call.from.Proc().Say("chat sip:1002@" + Domain + " hello") // MESSAGE
-		c.told(t, call.from, "MESSAGE", "405 Method Not Allowed")
-	}
-	for _, program := range []string{"sbc", "pbx"} {
-		c.onlyRefused(t, program, "method-not-allowed")
-		if n := c.refused(t, program)["method-not-allowed"]; n != 2 {
-			t.Errorf("%s counts %d refusals", program, n)
+		call.from.Proc().Say("transfer sip:" + call.third.number + "@" + Domain) // REFER
+		c.told(t, call.from, "REFER", "202 Accepted")
+		call.third.Answer()
+		call.from.WaitClosed()
+		bothHear(t, call.to, call.third)
+		hangup(call.to, call.third)
+		call.from.Proc().Say("chat sip:" + call.to.number + "@" + Domain + " hello") // MESSAGE
+		c.told(t, call.from, "MESSAGE", "200 OK")
+		if !strings.Contains(call.to.Trace(), "\r\n\r\nhello") {
+			t.Errorf("%s got no text", call.to.number)
 		}
 	}
+	c.nothingLeaks(t)
 }
 
 // told waits until a phone got an answer to a method.

@@ -50,21 +50,24 @@ type Trunk struct {
 
 // Config is what call control is made of.
 type Config struct {
-	Domain   string
-	Node     string
-	Ring     time.Duration
-	Engine   *b2bua.Engine
-	Store    *store.Store
-	CDR      *cdr.Writer
-	Media    *media.Engine
-	Lines    Lines
-	Phones   *b2bua.LegPolicy // how we look to phones on the inside
-	Border   *b2bua.LegPolicy // how we look to the border
-	Trunks   map[string]Trunk
-	Dialplan *dialplan.Plan
-	Denied   func(verdict.Reason) // hears of each external call that is denied; may be nil
-	Log      *slog.Logger
-	Now      func() time.Time
+	Domain string
+	Node   string
+	Ring   time.Duration
+	Engine *b2bua.Engine
+	// Transactions is for requests outside calls.
+	Transactions *transaction.Layer
+	Store        *store.Store
+	CDR          *cdr.Writer
+	Media        *media.Engine
+	Lines        Lines
+	Phones       *b2bua.LegPolicy // how we look to phones on the inside
+	Border       *b2bua.LegPolicy // how we look to the border
+	Trunks       map[string]Trunk
+	Dialplan     *dialplan.Plan
+	Serves       func(host string) bool // tells whether a name is a domain of ours; nil: each is
+	Denied       func(verdict.Reason)   // hears of each external call that is denied; may be nil
+	Log          *slog.Logger
+	Now          func() time.Time
 }
 
 // Control starts calls. All methods may be called from any goroutine.
@@ -72,6 +75,7 @@ type Control struct {
 	cfg   Config
 	plan  atomic.Pointer[dialplan.Plan]
 	meter meter
+	texts texting
 }
 
 // New returns a call control.
@@ -134,7 +138,7 @@ type attempt struct {
 // Start decides about an INVITE whose sender is known, and starts the call. Whatever happens there is one CDR of it. The
 // verdict is for the caller to answer where it is not Pass.
 func (c *Control) Start(s *transaction.Server, who Caller, dialled string) verdict.Verdict {
-	a, plan, v := c.prepare(s.Flow(), who, dialled)
+	a, plan, v := c.prepare(s.Flow(), who, dialled, "")
 	if !v.OK() {
 		return v
 	}
@@ -152,8 +156,11 @@ func (c *Control) Start(s *transaction.Server, who Caller, dialled string) verdi
 
 // prepare decides about a call, begins its record, makes its plan, and asks whether who causes it may. What is not to be has
 // ended when it returns.
-func (c *Control) prepare(f *transport.Flow, who Caller, dialled string) (*attempt, b2bua.Plan, verdict.Verdict) {
+func (c *Control) prepare(f *transport.Flow, who Caller, dialled, transferor string) (*attempt, b2bua.Plan, verdict.Verdict) {
 	a := c.newAttempt(f, who, dialled)
+	if a.rec.Transferor = transferor; transferor != "" {
+		a.rec.Transferee = who.Number
+	}
 	if err := c.cfg.CDR.Begin(a.rec); err != nil && a.action.Emergency {
 		c.cfg.Log.Error("an emergency call goes on without a record: it can't be written", "call", a.id, "error", err)
 	} else if err != nil {
@@ -177,13 +184,7 @@ func (c *Control) newAttempt(f *transport.Flow, who Caller, dialled string) *att
 	}
 	a := &attempt{c: c, flow: f, caller: who, id: sipmsg.NewCallID(), plan: c.plan.Load()}
 	a.action, _ = a.plan.Lookup(who.origin(), dialled)
-	direction := cdr.Internal
-	switch {
-	case a.action.Kind == dialplan.Trunk:
-		direction = cdr.Outbound
-	case who.Trunk != "":
-		direction = cdr.Inbound
-	}
+	direction := directionOf(who, a.action)
 	trunk := who.Trunk
 	if a.action.Trunk != "" {
 		trunk = a.action.Trunk
@@ -207,6 +208,9 @@ func (a *attempt) decide() (b2bua.Plan, verdict.Verdict) {
 		Ringing: func() { a.put(store.CallRinging) },
 		Answer:  a.answered,
 		End:     a.end,
+		Account: a.caller.account(),
+		Refer:   a.refer,
+		Joined:  a.joined,
 
 		Emergency: a.action.Emergency,
 	}
@@ -267,7 +271,7 @@ func (a *attempt) phone(b *store.Binding) (b2bua.Target, error) {
 		return b2bua.Target{}, fmt.Errorf("contact %q: %w", b.ContactURI, err)
 	}
 	t := b2bua.Target{
-		Name: b.AOR, URI: uri, Policy: cfg.Phones, Dial: cfg.Lines.Phone(b),
+		Name: b.AOR, Account: b.AOR, URI: uri, Policy: cfg.Phones, Dial: cfg.Lines.Phone(b), Headers: a.referredBy(),
 		From: a.from(a.caller.Number, cfg.Domain), To: dialog.Party{URI: address(b.AOR, cfg.Domain)},
 	}
 	for _, p := range b.Path { // RFC 3327 §5.3
@@ -278,7 +282,7 @@ func (a *attempt) phone(b *store.Binding) (b2bua.Target, error) {
 		t.Routes = append(t.Routes, hop)
 	}
 	if b.Outside {
-		t.Policy, t.Dial, t.Headers = cfg.Border, cfg.Lines.Border, a.private("")
+		t.Policy, t.Dial, t.Headers = cfg.Border, cfg.Lines.Border, append(a.private(""), t.Headers...)
 		t.Lost = func() { a.c.unbind(b) }
 	}
 	return t, nil
@@ -310,7 +314,8 @@ func (a *attempt) through(trunk Trunk, number string) b2bua.Target {
 		host = trunk.Domain
 	}
 	return b2bua.Target{
-		Name: trunkAccount + trunk.Name, URI: address(number, trunk.Domain), Policy: a.c.cfg.Border, Dial: a.c.cfg.Lines.Border,
+		Name: trunkAccount + trunk.Name, Account: trunkAccount + trunk.Name,
+		URI: address(number, trunk.Domain), Policy: a.c.cfg.Border, Dial: a.c.cfg.Lines.Border,
 		From: a.from(user, host), To: dialog.Party{URI: address(number, trunk.Domain)},
 		Headers: a.private(trunk.Name), Auth: trunk.Auth,
 	}

@@ -84,7 +84,7 @@ func newRig(t *testing.T, change func(*Config, *b2bua.Config)) *rig {
 	layer := transaction.New(transaction.DefaultTimers(), r, nil)
 	ec := b2bua.Config{Transactions: layer, Timers: transaction.DefaultTimers(), Log: slog.New(slog.DiscardHandler)}
 	cfg := Config{
-		Domain: "pbx.test", Node: "solo", Store: r.store, CDR: r.cdr, Media: m, Lines: r, Dialplan: plan,
+		Domain: "pbx.test", Node: "solo", Transactions: layer, Store: r.store, CDR: r.cdr, Media: m, Lines: r, Dialplan: plan,
 		Phones: policy("phones"), Border: policy("border"), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Trunks: map[string]Trunk{"carrier": {Name: "carrier", Domain: "carrier.test"}},
 	}
@@ -136,7 +136,7 @@ func (r *rig) serve(layer *transaction.Layer) {
 }
 
 func policy(name string) *b2bua.LegPolicy {
-	return &b2bua.LegPolicy{Allow: "INVITE, ACK, CANCEL, BYE", Contact: func(f *transport.Flow) sip.Uri {
+	return &b2bua.LegPolicy{Allow: "INVITE, ACK, CANCEL, BYE, REFER", Contact: func(f *transport.Flow) sip.Uri {
 		host, port := f.ViaHost()
 		return sip.Uri{Scheme: "sip", User: name, Host: host, Port: port}
 	}}

@@ -15,9 +15,6 @@ import (
 	"brickhouse/shared/verdict"
 )
 
-// trunkAccount begins the name of a carrier's leg. No extension has a blank in its number.
-const trunkAccount = "trunk "
-
 // blockPatience is how long an answer may wait until a block is on disk.
 const blockPatience = 5 * time.Second
 

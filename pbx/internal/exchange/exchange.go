@@ -126,9 +126,9 @@ func (x *Exchange) build(ctx context.Context) error {
 		return err
 	}
 	x.calls = callcontrol.New(callcontrol.Config{
-		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Store: x.store, CDR: x.cdr, Media: x.media,
+		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Transactions: x.tx, Store: x.store, CDR: x.cdr, Media: x.media,
 		Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderPolicy(), Trunks: trunks, Dialplan: plan,
-		Denied: x.metrics.denied.Inc, Log: x.log, Now: x.now,
+		Serves: func(host string) bool { return x.domains[host] }, Denied: x.metrics.denied.Inc, Log: x.log, Now: x.now,
 	})
 	return x.listen()
 }

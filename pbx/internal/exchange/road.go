@@ -13,6 +13,7 @@ import (
 	"brickhouse/pbx/internal/registrar"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/corelink"
+	"brickhouse/shared/dialog"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/transaction"
 	"brickhouse/shared/transport"
@@ -30,12 +31,12 @@ import (
 // Phones inside and the border go the same road: the inside is not trusted to be well-behaved either.
 
 // allow lists the methods that the exchange takes.
-const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE"
+const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE"
 
 // served tells whether we take a method, within a call or outside.
 func served(m sip.RequestMethod) bool {
 	switch m {
-	case sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REGISTER:
+	case sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER, sip.MESSAGE, sip.REGISTER:
 		return true
 	}
 	return false
@@ -152,6 +153,11 @@ func (x *Exchange) road(s *transaction.Server) verdict.Verdict {
 	case req.Method == sip.INVITE:
 		x.aside(s, func() { x.invite(s) })
 		return verdict.Passed
+	case req.Method == sip.MESSAGE:
+		x.aside(s, func() { x.message(s) })
+		return verdict.Passed
+	case req.Method == sip.REFER: // to transfer no call
+		return verdict.Rejected(sip.StatusForbidden, verdict.TransferRefused)
 	}
 	return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog) // CANCEL, BYE, INFO, PRACK, UPDATE
 }
@@ -163,12 +169,10 @@ func unsupported(req *sip.Request) []string {
 		return nil
 	}
 	return slices.DeleteFunc(sipmsg.Headers(req, "Require"), func(tag string) bool {
-		tag = strings.ToLower(tag)
-		switch req.Method {
-		case sip.INVITE, sip.PRACK, sip.UPDATE:
-			return b2bua.Served(tag)
+		if req.Method == sip.REGISTER {
+			return strings.EqualFold(tag, "path") || strings.EqualFold(tag, "outbound")
 		}
-		return req.Method == sip.REGISTER && (tag == "path" || tag == "outbound")
+		return b2bua.Served(req.Method, tag)
 	})
 }
 
@@ -212,9 +216,35 @@ func (x *Exchange) invite(s *transaction.Server) {
 		x.send(s, refused.Response, refused.Verdict)
 		return
 	}
-	if v := x.calls.Start(s, who, dialled(s.Request().Recipient.User)); !v.OK() {
+	if v := x.place(s, who); !v.OK() {
 		x.answer(s, v.Code, corelink.Verdict{})
 	}
+}
+
+// message finds out who sends a text, and passes it on.
+func (x *Exchange) message(s *transaction.Server) {
+	who, refused := x.caller(s)
+	if refused != nil {
+		x.send(s, refused.Response, refused.Verdict)
+		return
+	}
+	if v := x.calls.Message(s, who, callcontrol.Dialled(s.Request().Recipient.User)); !v.OK() {
+		x.metrics.refused.Inc(v.Reason)
+		x.answer(s, v.Code, corelink.Verdict{})
+	}
+}
+
+// place starts a call, or puts its caller into one that there is.
+func (x *Exchange) place(s *transaction.Server, who callcontrol.Caller) verdict.Verdict {
+	value, ok := sipmsg.Header(s.Request(), "Replaces")
+	if !ok {
+		return x.calls.Start(s, who, callcontrol.Dialled(s.Request().Recipient.User))
+	}
+	r, err := dialog.ParseReplaces(value)
+	if err != nil {
+		return verdict.Rejected(sip.StatusBadRequest, verdict.BadHeader)
+	}
+	return x.calls.Replace(s, who, r)
 }
 
 // caller finds out who sent an INVITE: a trunk by what the border says, a phone by its credentials.
@@ -244,12 +274,6 @@ func (x *Exchange) caller(s *transaction.Server) (callcontrol.Caller, *registrar
 		who.Name = e.Name
 	}
 	return who, nil
-}
-
-// dialled is the number in a user part: without parameters, and with "#" as people write it (RFC 3261 §25.1 escapes it).
-func dialled(user string) string {
-	user, _, _ = strings.Cut(user, ";")
-	return strings.ReplaceAll(user, "%23", "#")
 }
 
 // origin says where a request came from, as the registrar sees it.

@@ -76,7 +76,7 @@ func TestRefused(t *testing.T) {
 		code   int
 		header string
 	}{
-		"method":          {transactiontest.NewAsk(sip.MESSAGE, number, own, number), 405, "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REGISTER"},
+		"method":          {transactiontest.NewAsk(sip.PUBLISH, number, own, number), 405, "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE, REGISTER"},
 		"BYE, no dialog":  {transactiontest.NewAsk(sip.BYE, number, own, number), 481, ""},
 		"unknown dialog":  {unknown, 481, ""},
 		"other domain":    {transactiontest.NewAsk(sip.INVITE, "sip:1@evil.example", own, "sip:1@evil.example"), 404, ""},
@@ -262,14 +262,6 @@ func TestPanicAside(t *testing.T) {
 	x.workers.Wait()
 	if n := x.metrics.refused.Counts()[verdict.Internal]; n != 1 {
 		t.Errorf("%d faults", n)
-	}
-}
-
-func TestDialled(t *testing.T) {
-	for in, want := range map[string]string{"1001": "1001", "1001;phone-context=x": "1001", "*43%23": "*43#", "%23%23": "##", "": ""} {
-		if got := dialled(in); got != want {
-			t.Errorf("dialled(%q) = %q, want %q", in, got, want)
-		}
 	}
 }
 

@@ -54,6 +54,7 @@ type Access struct {
 	Media        MediaAddress       `yaml:"media" doc:"Media addresses towards phones."`
 	Registration Registration       `yaml:"registration" doc:"How long phones are registered."`
 	Redirect     string             `yaml:"redirect" oneof:"pass|refuse" doc:"What becomes of a phone's 3xx (its own call forwarding). pass: the exchange is told the number, nothing else, and decides. refuse: the phone counts as unavailable."`
+	Refer        string             `yaml:"refer" oneof:"pass|refuse" doc:"What becomes of transfers that phones ask for (REFER, Replaces). pass: the exchange executes them, with the rights of who asks. refuse: 403. A change takes a restart."`
 	Messages     sanitize.Messages  `yaml:"messages" doc:"What messages of phones may be like. A change takes a restart."`
 	SRTP         string             `yaml:"srtp" oneof:"require|allow|never" doc:"require: a phone that offers plain RTP is refused with 488. allow: SRTP if it offers it. never: only plain RTP, for laboratories."`
 }
@@ -63,6 +64,7 @@ type Peer struct {
 	Interfaces []listen.Interface `yaml:"interfaces" doc:"Where carriers send calls, and where calls to them leave."`
 	TLS        listen.TLS         `yaml:"tls" doc:"What the border shows to carriers over TLS."`
 	Media      MediaAddress       `yaml:"media" doc:"Media addresses towards carriers."`
+	Refer      string             `yaml:"refer" oneof:"pass|refuse" doc:"As in access; a carrier that transfers may call what its calls may reach."`
 	Messages   sanitize.Messages  `yaml:"messages" doc:"What messages of carriers may be like. A change takes a restart."`
 	SRTP       string             `yaml:"srtp" oneof:"require|allow|never" doc:"As in access; most carriers speak plain RTP."`
 	DNS        []netip.AddrPort   `yaml:"dns" doc:"Name servers that are asked for gateways. Empty: those of /etc/resolv.conf."`
@@ -97,9 +99,10 @@ func Default() Config {
 		Control: "/run/brickhouse/sbc.sock",
 		Log:     telemetry.DefaultLog(),
 		Access: Access{
-			SRTP: "require", Redirect: "pass", TLS: listen.DefaultTLS(), Registration: DefaultRegistration(), Messages: sanitize.DefaultMessages(),
+			SRTP: "require", Redirect: "pass", Refer: "pass", TLS: listen.DefaultTLS(), Registration: DefaultRegistration(),
+			Messages: sanitize.DefaultMessages(),
 		},
-		Peer:      Peer{SRTP: "allow", TLS: listen.DefaultTLS(), Messages: sanitize.DefaultMessages()},
+		Peer:      Peer{SRTP: "allow", Refer: "refuse", TLS: listen.DefaultTLS(), Messages: sanitize.DefaultMessages()},
 		Core:      Core{ServerName: "pbx.brickhouse.internal", Limits: sanitize.DefaultLimits()},
 		Media:     anchor.DefaultConfig(),
 		Guard:     guard.Default(),

@@ -32,7 +32,7 @@ func (b *Border) invite(from realmName, s *transaction.Server) verdict.Verdict {
 }
 
 // inviteIn calls the exchange on behalf of a remote phone or a trunk.
-func (b *Border) inviteIn(from realmName, s *transaction.Server) (v verdict.Verdict) {
+func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict {
 	req, realm, trunk := s.Request(), corelink.RealmAccess, ""
 	var party parties
 	var err error
@@ -46,7 +46,19 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) (v verdict.Verd
 	if err != nil {
 		return verdict.Rejected(sip.StatusAddressIncomplete, verdict.BadURI)
 	}
-	exchange := b.core.current()
+	call := func(more ...sip.Header) verdict.Verdict {
+		party.headers = append(party.headers, more...)
+		return b.callIn(from, s, realm, trunk, party)
+	}
+	if value, ok := sipmsg.Header(req, "Replaces"); ok {
+		return b.replacing(from, s, value, func(replaces sip.Header) verdict.Verdict { return call(replaces) })
+	}
+	return call()
+}
+
+// callIn begins a call to the exchange.
+func (b *Border) callIn(from realmName, s *transaction.Server, realm, trunk string, party parties) (v verdict.Verdict) {
+	req, exchange := s.Request(), b.core.current()
 	if exchange == nil {
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.ExchangeUnreachable)
 	}
@@ -67,6 +79,7 @@ func (b *Border) inviteIn(from realmName, s *transaction.Server) (v verdict.Verd
 		}
 	}
 	plan.Info.From, plan.Info.To = string(from)+trunk, string(core)
+	plan.ReferTo = b.referTo(from, b2bua.A)
 	plan.Groups = [][]b2bua.Target{{{
 		Name: "exchange", Flow: exchange, Policy: b.inner(from),
 		URI: party.called, From: party.caller, To: party.callee,
@@ -98,6 +111,7 @@ func (b *Border) inviteOut(s *transaction.Server) verdict.Verdict {
 	plan := b.plan(trace, caller.URI.User, callee)
 	plan.Policy = b.policies[core]
 	plan.Info.From, plan.Info.To = string(core), string(access)
+	plan.ReferTo = b.referTo(access, b2bua.B)
 	plan.Groups = [][]b2bua.Target{{{
 		Name: bound.AOR, Flow: bound.Flow, Policy: b.policies[access],
 		URI: bound.Contact, From: caller, To: topology.Callee(callee, b.cfg.Domain),

@@ -31,7 +31,10 @@ type realm struct {
 
 func (b *Border) newRealms() map[realmName]*realm {
 	out := map[realmName]*realm{}
-	for name, m := range map[realmName]sanitize.Messages{access: b.cfg.Access.Messages, peer: b.cfg.Peer.Messages, core: {Limits: b.cfg.Core.Limits}} {
+	for name, m := range map[realmName]sanitize.Messages{
+		access: referring(access, b.cfg.Access.Messages, b.cfg.Access.Refer), peer: referring(peer, b.cfg.Peer.Messages, b.cfg.Peer.Refer),
+		core: {Limits: b.cfg.Core.Limits},
+	} {
 		out[name] = &realm{b: b, name: name, rules: sanitize.NewRealm(string(name), m)}
 	}
 	return out

@@ -126,7 +126,7 @@ func (r *rig) config() Config {
 	}
 	edge := listen.Identity{Certificate: r.path("edge.crt"), Key: r.path("edge.key")}
 	c.Domain, c.Aliases, c.State = domain, []string{r.addr(accessHost)}, r.path("state")
-	c.Access = Access{TLS: listen.TLS{Identity: edge}, SRTP: "allow", Registration: DefaultRegistration(), Interfaces: []listen.Interface{
+	c.Access = Access{TLS: listen.TLS{Identity: edge}, SRTP: "allow", Refer: "pass", Registration: DefaultRegistration(), Interfaces: []listen.Interface{
 		on("tls", accessHost, accessTLS), on("udp", accessHost, accessPort), on("tcp", accessHost, accessPort),
 	}}
 	c.Peer = Peer{TLS: listen.TLS{Identity: edge}, SRTP: "allow", Interfaces: []listen.Interface{

@@ -20,8 +20,8 @@ import (
 //	Accept    a source that is banned or on hold goes no further                         realm.go
 //	Raw       size, form and counts of the bytes                                         here
 //	Message   form of the parsed message, who sent it, may it be here                    here
-//	Request   a request within a call goes to its call; REGISTER, INVITE, OPTIONS        here
-//	            register.go │ invite.go
+//	Request   a request within a call goes to its call; the others by their method       here
+//	            register.go │ invite.go │ message.go
 //
 // Up to and including Message nothing is kept of a stranger: no transaction, no dialog.
 
@@ -50,6 +50,9 @@ func (r *realm) screen(f *transport.Flow, msg sip.Message) verdict.Verdict {
 		if _, known := r.b.carrier(f); !known {
 			return verdict.Dropped(verdict.UnknownPeer)
 		}
+	}
+	if req != nil && req.Method == sip.REFER && !r.b.refers(r.name) {
+		return verdict.Rejected(sip.StatusForbidden, verdict.TransferRefused)
 	}
 	if v := r.rules.Message(msg); !v.OK() {
 		return v
@@ -121,7 +124,11 @@ func (b *Border) road(s *transaction.Server) verdict.Verdict {
 		return b.invite(from, s)
 	case req.Method == sip.OPTIONS:
 		return b.options(from, s)
-	case req.Method == sip.CANCEL, req.Method == sip.BYE, req.Method == sip.PRACK, req.Method == sip.UPDATE:
+	case req.Method == sip.MESSAGE:
+		return b.message(from, s)
+	case req.Method == sip.REFER: // to transfer no call
+		return verdict.Rejected(sip.StatusForbidden, verdict.TransferRefused)
+	case req.Method == sip.NOTIFY, req.Method == sip.CANCEL, req.Method == sip.BYE, req.Method == sip.PRACK, req.Method == sip.UPDATE:
 		return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog)
 	}
 	return verdict.Rejected(sip.StatusMethodNotAllowed, verdict.MethodNotAllowed)

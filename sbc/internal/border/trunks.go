@@ -179,6 +179,7 @@ func (b *Border) callTrunk(s *transaction.Server, t *trunk.Trunk, party parties,
 		b.metrics.trunk(t.Config().Name, "out", e.Reason)
 	}
 	plan.Info.From, plan.Info.To = string(core), "trunk "+t.Config().Name
+	plan.ReferTo = b.referTo(peer, b2bua.B)
 	plan.Next = func(code int) bool { return slices.Contains(t.Config().Failover.Codes, code) }
 	side := anchor.Endpoint{Realm: b.media[peer], SecureHop: true}
 	for _, c := range choices {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -13,7 +14,8 @@ import (
 
 const (
 	maxBody      = 32 << 10 // largest body of any type, in bytes
-	maxSmallBody = 256      // largest body of any type but SDP
+	maxText      = 1024     // largest text of a MESSAGE; RFC 3428 §8 lets the whole request have 1300
+	maxSmallBody = 256      // largest body of any other type but SDP
 )
 
 // body judges the body of a request: a type that the method may carry, no encoding, and for the small types the content.
@@ -37,6 +39,12 @@ func (r *Realm) body(req *sip.Request) verdict.Verdict {
 	}
 	if typ == typeSDP && !r.limits.description(data) {
 		return verdict.Rejected(413, verdict.BodyLimits)
+	}
+	if typ == typeText && !readable(data) { // a person's words, and no reason to take the phone for a scanner
+		if len(data) > maxText {
+			return verdict.Rejected(413, verdict.UnsupportedBody)
+		}
+		return verdict.Rejected(415, verdict.UnsupportedBody)
 	}
 	if !content(typ, data) {
 		return verdict.Rejected(400, verdict.BadBody)
@@ -95,6 +103,9 @@ func content(typ string, data []byte) bool {
 	if typ == typeSDP {
 		return true
 	}
+	if typ == typeText {
+		return readable(data)
+	}
 	if len(data) > maxSmallBody {
 		return false
 	}
@@ -107,6 +118,13 @@ func content(typ string, data []byte) bool {
 		return sipfrag(string(data))
 	}
 	return false
+}
+
+// readable checks that a text is one in UTF-8, with no control characters but line ends and tabs.
+func readable(data []byte) bool {
+	return len(data) <= maxText && utf8.Valid(data) && bytes.IndexFunc(data, func(r rune) bool {
+		return r < ' ' && r != '\r' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0
+	}) < 0
 }
 
 // dtmfRelay checks lines of "Signal=5" and "Duration=160", each once, Signal for sure.

@@ -63,6 +63,16 @@ type Limits struct {
 	Attributes int           `yaml:"sdp_attributes" doc:"Attributes (a= lines) of a session description."`
 }
 
+// Without is m less a method that the realm would have served.
+func (m Messages) Without(realm string, method sip.RequestMethod) Messages {
+	names := m.Methods
+	if len(names) == 0 {
+		names = strings.Split(list(methods[realm]), ", ")
+	}
+	m.Methods = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == string(method) })
+	return m
+}
+
 // DefaultMessages is what holds where the file says nothing.
 func DefaultMessages() Messages { return Messages{Limits: DefaultLimits()} }
 

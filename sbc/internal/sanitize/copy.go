@@ -145,6 +145,24 @@ func event(v string, _ sip.Message) (string, bool) {
 	return name, true
 }
 
+// require keeps outbound in the answer to a REGISTER (RFC 5626 §6), and that a REFER wants no subscription.
+func require(v string, src sip.Message) (string, bool) {
+	switch method, code, _ := kind(src); {
+	case method == sip.REGISTER && code > 0:
+		return oneOf("outbound")(v, src)
+	case method == sip.REFER && code == 0:
+		return oneOf("norefersub", "nosub")(v, src)
+	}
+	return "", false
+}
+
+// truth keeps true or false (RFC 4488 §4).
+func truth(v string, _ sip.Message) (string, bool) {
+	v, _, _ = strings.Cut(v, ";")
+	v = strings.ToLower(strings.TrimSpace(v))
+	return v, v == "true" || v == "false"
+}
+
 // subscriptionState keeps the state, how long it holds and why it ended (RFC 6665 §8.4).
 func subscriptionState(v string, _ sip.Message) (string, bool) {
 	state, _, _ := strings.Cut(v, ";")

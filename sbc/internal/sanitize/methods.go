@@ -9,19 +9,22 @@ const (
 	realmCore   = "core"
 )
 
-// methods lists what each realm may send. REFER, SUBSCRIBE, NOTIFY, PUBLISH and MESSAGE wait until
-// something behind the border serves them.
+// methods lists what each realm may send. SUBSCRIBE and PUBLISH wait until something behind the border serves them; NOTIFY only answers a REFER, and comes from the exchange.
 var methods = map[string][]sip.RequestMethod{
-	realmAccess: {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REGISTER},
-	realmPeer:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE},
-	realmCore:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE},
+	realmAccess: {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER, sip.MESSAGE, sip.REGISTER},
+	realmPeer:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER},
+	realmCore:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.NOTIFY, sip.MESSAGE},
 }
 
 // registerExtensions are those of a REGISTER from a phone: RFC 3327 and RFC 5626.
 var registerExtensions = map[string]bool{"path": true, "outbound": true}
 
-// sessionExtensions are those that the call engine serves on each leg: RFC 3262 and RFC 4028.
-var sessionExtensions = map[string]bool{"100rel": true, "timer": true}
+// Those that the call engine serves on each leg: RFC 3262 and RFC 4028, and of transfers RFC 3891, RFC 4488 and RFC 7614.
+var (
+	inviteExtensions  = map[string]bool{"100rel": true, "timer": true, "replaces": true}
+	sessionExtensions = map[string]bool{"100rel": true, "timer": true}
+	referExtensions   = map[string]bool{"norefersub": true, "nosub": true}
+)
 
 // extensions returns the option tags that a request may demand.
 func extensions(realm string, m sip.RequestMethod) map[string]bool {
@@ -29,8 +32,12 @@ func extensions(realm string, m sip.RequestMethod) map[string]bool {
 		return registerExtensions
 	}
 	switch m {
-	case sip.INVITE, sip.PRACK, sip.UPDATE:
+	case sip.INVITE:
+		return inviteExtensions
+	case sip.PRACK, sip.UPDATE:
 		return sessionExtensions
+	case sip.REFER:
+		return referExtensions
 	}
 	return nil
 }
@@ -44,6 +51,8 @@ var bodies = map[sip.RequestMethod][]string{
 	sip.UPDATE: {typeSDP},
 	sip.INFO:   {typeDTMFRelay, typeDTMF},
 	sip.NOTIFY: {typeSipfrag},
+
+	sip.MESSAGE: {typeText},
 }
 
 const (
@@ -51,4 +60,5 @@ const (
 	typeDTMFRelay = "application/dtmf-relay"
 	typeDTMF      = "application/dtmf"
 	typeSipfrag   = "message/sipfrag"
+	typeText      = "text/plain"
 )

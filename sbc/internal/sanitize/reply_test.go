@@ -20,7 +20,7 @@ var torments = map[string]struct {
 	"wsinv": {"reject 400: bad-header", true}, "intmeth": {"reject 400: control-bytes", false}, "esc01": {"pass", false},
 	"escnull": {"pass", false}, "esc02": {"reject 405: method-not-allowed", true}, "lwsdisp": {"pass", false},
 	"longreq": {"reject 400: too-many-headers", true}, "dblreq": {"reject 400: bad-content-length", true}, "semiuri": {"pass", false},
-	"transports": {"pass", false}, "mpart01": {"reject 405: method-not-allowed", true}, "unreason": {"pass", false}, "noreason": {"pass", false},
+	"transports": {"pass", false}, "mpart01": {"reject 415: unsupported-body", true}, "unreason": {"pass", false}, "noreason": {"pass", false},
 	"badinv01": {"reject 400: bad-header", false}, "clerr": {"reject 400: bad-content-length", true}, "ncl": {"reject 400: bad-content-length", true},
 	"scalar02": {"reject 400: bad-number", false}, "scalarlg": {"drop: bad-number", false}, "quotbal": {"reject 400: bad-header", false},
 	"ltgtruri": {"reject 400: bad-start-line", true}, "lwsruri": {"reject 400: bad-start-line", true}, "lwsstart": {"reject 400: bad-start-line", true},

@@ -34,8 +34,8 @@ type rule struct {
 var allResponses = []int{0}
 
 // Headers that the border builds on its own are not here: Via, Route, Record-Route, Max-Forwards, From, To, Call-ID, CSeq,
-// Contact, Path, Allow, Content-Length, and on each leg by itself session timers (Session-Expires, Min-SE) and reliable
-// provisional responses (RSeq, RAck) with their option tags.
+// Contact, Path, Allow, Content-Length, and on each leg by itself session timers (Session-Expires, Min-SE), reliable
+// provisional responses (RSeq, RAck) and the names of calls in transfers (Refer-To, Replaces), with their option tags.
 var rules = []rule{
 	// A phone's credentials go to the exchange. The exchange's go to the trunk that asked for them, and never to a phone:
 	// a called party that challenges gets nothing (CVE-2021-41158).
@@ -50,11 +50,12 @@ var rules = []rule{
 	{name: "Min-Expires", ways: anyWay, codes: []int{423}, needed: true, remake: seconds},
 	{name: "Retry-After", ways: anyWay, codes: []int{404, 413, 480, 486, 500, 503, 600, 603}, remake: seconds}, // RFC 3261 §20.33
 	{name: "Supported", ways: Inward, methods: []sip.RequestMethod{sip.REGISTER}, needed: true, remake: oneOf("outbound")},
-	{name: "Require", ways: Outward, methods: []sip.RequestMethod{sip.REGISTER}, codes: allResponses, needed: true, remake: oneOf("outbound")},
+	{name: "Require", ways: Inward | Outward, methods: []sip.RequestMethod{sip.REGISTER, sip.REFER}, codes: allResponses, also: true, needed: true, remake: require},
 	{name: "Privacy", ways: Inward | ToTrunk, methods: []sip.RequestMethod{sip.INVITE}, remake: privacy},
 	{name: "Reason", ways: anyWay, methods: []sip.RequestMethod{sip.INVITE, sip.BYE, sip.CANCEL}, codes: allResponses, also: true, remake: reason},
 
 	{name: "Event", ways: anyWay, methods: []sip.RequestMethod{sip.SUBSCRIBE, sip.NOTIFY, sip.PUBLISH}, needed: true, remake: event},
+	{name: "Refer-Sub", ways: anyWay, methods: []sip.RequestMethod{sip.REFER}, codes: allResponses, also: true, needed: true, remake: truth},
 	{name: "Subscription-State", ways: anyWay, methods: []sip.RequestMethod{sip.NOTIFY}, needed: true, remake: subscriptionState},
 }
 

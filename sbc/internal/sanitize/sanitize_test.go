@@ -75,7 +75,16 @@ func TestMessage(t *testing.T) {
 		"REGISTER of the exchange":  {"core", "REGISTER", "", "", "reject 405: method-not-allowed"},
 		"unknown realm":             {"", "OPTIONS", "", "", "reject 405: method-not-allowed"},
 		"unknown method":            {"access", "NEWMETHOD", "", "", "reject 405: method-not-allowed"},
-		"MESSAGE":                   {"access", "MESSAGE", "Content-Type: text/plain\r\n", "hi", "reject 405: method-not-allowed"},
+		"MESSAGE":                   {"access", "MESSAGE", "Content-Type: Text/Plain;charset=utf-8\r\n", "grüße\r\n\t", "pass"},
+		"MESSAGE of the exchange":   {"core", "MESSAGE", "Content-Type: text/plain\r\n", strings.Repeat("x", maxText), "pass"},
+		"MESSAGE of a trunk":        {"peer", "MESSAGE", "Content-Type: text/plain\r\n", "hi", "reject 405: method-not-allowed"},
+		"MESSAGE, long":             {"access", "MESSAGE", "Content-Type: text/plain\r\n", strings.Repeat("x", maxText+1), "reject 413: unsupported-body"},
+		"MESSAGE, control bytes":    {"access", "MESSAGE", "Content-Type: text/plain\r\n", "\x1b[2J", "reject 415: unsupported-body"},
+		"MESSAGE, Latin-1":          {"access", "MESSAGE", "Content-Type: text/plain\r\n", "gr\xfc\xdfe", "reject 415: unsupported-body"},
+		"MESSAGE, C1":               {"access", "MESSAGE", "Content-Type: text/plain\r\n", "\u0085", "reject 415: unsupported-body"},
+		"MESSAGE of a page":         {"access", "MESSAGE", "Content-Type: text/html\r\n", "<b>", "reject 415: unsupported-body"},
+		"PUBLISH":                   {"access", "PUBLISH", "", "", "reject 405: method-not-allowed"},
+		"SUBSCRIBE":                 {"access", "SUBSCRIBE", "", "", "reject 405: method-not-allowed"},
 		"no more hops":              {"access", "INVITE", "Max-Forwards: 0\r\n", "", "reject 483: too-many-hops"},
 		"one hop":                   {"access", "INVITE", "Max-Forwards: 1\r\n", "", "pass"},
 		"Require":                   {"access", "INVITE", "Require: precondition\r\n", "", "reject 420: extension-required"},
@@ -145,8 +154,8 @@ func TestSipfrag(t *testing.T) {
 			t.Errorf("sipfrag %q: %v", s, got)
 		}
 	}
-	if content("text/plain", []byte("x")) {
-		t.Error("text/plain is no type that passes")
+	if content("text/html", []byte("x")) {
+		t.Error("text/html is no type that passes")
 	}
 }
 
@@ -183,7 +192,7 @@ func TestCopy(t *testing.T) {
 		{"200 INVITE", "Retry-After: 30", "", all},
 		{"REGISTER", "k: gruu, Outbound, \"x\"", "Supported: outbound", []Policy{Inward}},
 		{"INVITE", "Supported: outbound, timer, 100rel, replaces", "", all},
-		{"200 REGISTER", "Require: outbound, other", "Require: outbound", []Policy{Outward}},
+		{"200 REGISTER", "Require: outbound, other", "Require: outbound", []Policy{Inward, Outward}},
 		{"200 INVITE", "Require: 100rel", "", all},
 		{"INVITE", "Privacy: ID; foo;user", "Privacy: id;user", []Policy{Inward, ToTrunk}},
 		{"INVITE", "Privacy: foo", "", all},
@@ -203,6 +212,12 @@ func TestCopy(t *testing.T) {
 		{"NOTIFY", "Subscription-State: Active;expires=60;x=y;reason=\"a b\"", "Subscription-State: active;expires=60", all},
 		{"NOTIFY", "Subscription-State: terminated;reason=noresource;retry-after=9", "Subscription-State: terminated;retry-after=9;reason=noresource", all},
 		{"NOTIFY", "Subscription-State: odd", "", all},
+		{"REFER", "Refer-Sub: FALSE ;x=y", "Refer-Sub: false", all},
+		{"202 REFER", "Refer-Sub: true", "Refer-Sub: true", all},
+		{"REFER", "Refer-Sub: perhaps", "", all},
+		{"REFER", "Require: norefersub", "Require: norefersub", []Policy{Inward, Outward}},
+		{"REFER", "Require: outbound", "", all},
+		{"REGISTER", "Require: outbound", "", all},
 	} {
 		for _, p := range all {
 			src := crossing(t, c.start, c.header+"\r\n", "")
@@ -336,7 +351,7 @@ func TestCopyBounds(t *testing.T) {
 }
 
 func TestAllow(t *testing.T) {
-	if got := Allow("access"); got != "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REGISTER" {
+	if got := Allow("access"); got != "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE, REGISTER" {
 		t.Errorf("Allow(access) = %q", got)
 	}
 	if Allow("") != "" || strings.Contains(Allow("peer"), "REGISTER") {
