@@ -39,6 +39,9 @@ const DefaultMaxCalls = 50_000
 // idleCrew is how many goroutines wait for a call that has something to do.
 const idleCrew = 64
 
+// emergencyRoom is how many emergency calls are begun above MaxCalls.
+const emergencyRoom = 64
+
 // Config is what an engine needs.
 type Config struct {
 	Transactions *transaction.Layer
@@ -115,7 +118,11 @@ func (e *Engine) names(parts ...string) (callID, tag string) {
 // Start begins the call that the INVITE of s asks for. On an error it has answered nothing, called nothing of the plan,
 // and closed nothing.
 func (e *Engine) Start(s *transaction.Server, plan Plan) (*Call, error) {
-	if e.Len() >= e.cfg.MaxCalls {
+	limit := e.cfg.MaxCalls
+	if plan.Emergency {
+		limit += emergencyRoom
+	}
+	if e.Len() >= limit {
 		return nil, ErrTooMany // cheaply; the word that counts is below
 	}
 	c, err := e.newCall(s, plan)
@@ -126,7 +133,7 @@ func (e *Engine) Start(s *transaction.Server, plan Plan) (*Call, error) {
 	switch {
 	case e.quit, e.drain:
 		err = ErrClosed
-	case len(e.calls) >= e.cfg.MaxCalls:
+	case len(e.calls) >= limit:
 		err = ErrTooMany
 	case e.calls[c.id] != nil || e.legs[c.a.key] != nil:
 		err = ErrMerged

@@ -110,8 +110,9 @@ func (c *Call) place(l *leg) {
 	}
 	var ctx context.Context
 	ctx, l.dialing = context.WithTimeout(context.Background(), dialTimeout)
+	target := l.target // the call may be over, and lightened, while the connection is made
 	c.eng.crew.Go(func() {
-		f, err := l.target.dial(ctx)
+		f, err := target.dial(ctx)
 		c.post(func() { c.placeOver(l, f, err) })
 	})
 }

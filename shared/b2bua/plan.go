@@ -120,6 +120,8 @@ type Plan struct {
 	Moved func(contacts []sip.Uri) []sip.Uri
 	Learn func(*sip.Response) // sees each response to a first INVITE before it is carried across; may be nil
 
+	Emergency bool // to emergency services: begun even where MaxCalls are in hand
+
 	// Transfers. They are for calls whose Media is nil: descriptions of one call become those of another.
 	Account string                    // who the caller proved to be: the rights that its transfers have; empty: none
 	Refer   func(Refer) (Plan, error) // makes the call that a blind transfer asks for; nil: no transfer is executed here

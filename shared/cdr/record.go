@@ -62,6 +62,14 @@ type Record struct {
 	Code        int            // final SIP status code towards the caller
 	Reason      verdict.Reason // why it ended
 
+	// Of a call to a trunk, or one that was to be; all empty otherwise.
+	Country   string // ISO 3166-1, or "home" where the exchange's country is not named; empty: none
+	Kind      string // of number: "ordinary", "premium", "satellite" …
+	Class     string // of service of who caused it
+	Causer    string // extension whose rights it had, where that is not the caller
+	Denied    string // rule or cap that denied it
+	Emergency bool   // to emergency services
+
 	// Of a call that a transfer made or joined; all empty otherwise.
 	Transferor string // whose transfer it was: an extension, or "trunk NAME"
 	Transferee string // number of the party that it put into this call
@@ -122,6 +130,12 @@ type line struct {
 	Reason      verdict.Reason `json:"reason,omitempty"`
 	Duration    float64        `json:"duration"` // seconds, three decimals
 	Billable    int            `json:"billable"` // seconds
+	Country     string         `json:"country,omitempty"`
+	Kind        string         `json:"kind,omitempty"`
+	Class       string         `json:"class,omitempty"`
+	Causer      string         `json:"causer,omitempty"`
+	Denied      string         `json:"denied,omitempty"`
+	Emergency   bool           `json:"emergency,omitempty"`
 	Transferor  string         `json:"transferor,omitempty"`
 	Transferee  string         `json:"transferee,omitempty"`
 	TransferOf  string         `json:"transfer_of,omitempty"`
@@ -152,6 +166,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 		Direction: r.Direction, Trunk: cut(r.Trunk), Realm: cut(r.Realm),
 		Disposition: r.Disposition, Code: r.Code, Reason: r.Reason,
 		Duration: float64(r.Duration().Milliseconds()) / 1000, Billable: r.Billable(),
+		Country: r.Country, Kind: r.Kind, Class: cut(r.Class), Causer: cut(r.Causer), Denied: cut(r.Denied), Emergency: r.Emergency,
 		Transferor: cut(r.Transferor), Transferee: cut(r.Transferee), TransferOf: cut(r.TransferOf),
 	})
 }
@@ -165,6 +180,7 @@ func (r *Record) UnmarshalJSON(b []byte) error {
 	*r = Record{
 		ID: l.ID, Trace: l.Trace, Caller: l.Caller, Callee: l.Callee, Dialled: l.Dialled, Direction: l.Direction,
 		Trunk: l.Trunk, Realm: l.Realm, Disposition: l.Disposition, Code: l.Code, Reason: l.Reason,
+		Country: l.Country, Kind: l.Kind, Class: l.Class, Causer: l.Causer, Denied: l.Denied, Emergency: l.Emergency,
 		Transferor: l.Transferor, Transferee: l.Transferee, TransferOf: l.TransferOf,
 	}
 	for _, f := range []struct {

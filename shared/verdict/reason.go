@@ -127,6 +127,22 @@ const (
 	SourceCallRate Reason = "source-call-rate" // calls of a source address a second
 )
 
+// Reasons why a call through a trunk is denied: rights, caps, and what follows of them.
+const (
+	NumberUnreadable Reason = "number-unreadable"  // an external number that nobody has, or that can't be understood
+	CountryDenied    Reason = "country-denied"     // a country that the caller may not call
+	PremiumDenied    Reason = "premium-denied"     // a premium-rate number
+	SharedCostDenied Reason = "shared-cost-denied" // a shared-cost or personal number
+	SatelliteDenied  Reason = "satellite-denied"   // a satellite phone
+	NetworkDenied    Reason = "network-denied"     // an international network that belongs to no country
+	ConcurrentCap    Reason = "concurrent-cap"     // too many external calls at a time
+	MinuteCap        Reason = "minute-cap"         // too many external calls within a minute
+	HourCap          Reason = "hour-cap"           // too many external calls within an hour
+	DayCap           Reason = "day-cap"            // too many external calls within a day
+	TalkCap          Reason = "talk-cap"           // too many minutes on external calls within a day
+	ExtensionBlocked Reason = "extension-blocked"  // blocked for external calls until an operator lifts it
+)
+
 // Reasons of media packets that are not relayed.
 const (
 	MediaEarly      Reason = "media-early"       // no answer yet

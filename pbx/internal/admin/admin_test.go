@@ -17,12 +17,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"brickhouse/pbx/internal/callcontrol"
+	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/store"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/command"
 	"brickhouse/shared/control"
 	"brickhouse/shared/digest"
 	"brickhouse/shared/state/memlog"
+	"brickhouse/shared/verdict"
 )
 
 // fake is an exchange that only remembers.
@@ -40,6 +43,38 @@ func (f *fake) Hangup(id string) bool { return id == "c1" }
 func (f *fake) Records(string) []b2bua.Record { return nil }
 func (f *fake) Drain(bool)                    {}
 func (f *fake) Draining() bool                { return false }
+
+func (f *fake) Classes() []string { return []string{"default", "world"} }
+
+func (f *fake) Account(_ context.Context, number string) (callcontrol.Account, bool, error) {
+	e, ok := f.store.Extension(number)
+	if !ok {
+		return callcontrol.Account{}, false, nil
+	}
+	a := callcontrol.Account{Number: number, Name: e.Name, Class: e.Class, Rights: dialplan.NewClass(), Used: store.Usage{Day: 3}, Denied: 2}
+	if s, ok := f.store.Standing(number); ok && !s.Blocked.IsZero() {
+		a.Blocked, a.Why = &s.Blocked, s.Why
+	}
+	return a, true, f.fault
+}
+
+func (f *fake) Forecast(_ context.Context, from, dialled string) (callcontrol.Forecast, error) {
+	return callcontrol.Forecast{From: from, Dialled: dialled, Does: dialplan.Trunk, Number: "+88213", Trunk: "carrier", Kind: "satellite", Class: "default",
+		Reason: verdict.SatelliteDenied, Rule: "class default does not allow satellite numbers"}, f.fault
+}
+
+func (f *fake) SetClass(ctx context.Context, number, class string) error {
+	e, _ := f.store.Extension(number)
+	next := *e
+	next.Class = class
+	_, err := f.store.PutExtension(ctx, &next)
+	return errors.Join(err, f.fault)
+}
+
+func (f *fake) Unblock(ctx context.Context, number string) (bool, error) {
+	was, _, err := f.store.Unblock(ctx, number, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC))
+	return was, errors.Join(err, f.fault)
+}
 
 func (f *fake) AddExtension(ctx context.Context, e store.Extension, password string) error {
 	if f.fault != nil {

@@ -19,6 +19,7 @@ import (
 type Exchange interface {
 	Store() *store.Store
 	calladmin.Calls
+	Rights
 	AddExtension(ctx context.Context, e store.Extension, password string) error
 	SetPassword(ctx context.Context, number, password string) error
 	DeleteExtension(ctx context.Context, number string) (bool, error)
@@ -109,6 +110,7 @@ func Routes(s *control.Server, x Exchange, now func() time.Time) {
 		return nil, x.SetTrunkPassword(r.Context(), name, req.Password)
 	})
 	s.Handle("GET /registrations", func(*http.Request) (any, error) { return registrations(x, now()), nil })
+	rightRoutes(s, x)
 	calladmin.Routes(s, x)
 }
 

@@ -1,5 +1,10 @@
 // Package callcontrol makes calls of decisions: it looks up the phones of an extension or the trunk of a number, forks,
 // writes the call's row and its CDR, and hands the rest to the call engine.
+//
+// Every way to a trunk goes through Control.Authorize, which asks for the rights and caps of the extension that caused the
+// call: who dialled, or, where somebody else decided where the call goes, who did so: the one that transferred it
+// (REFER), the one whose phone redirected it (302), the one who owns the forward. A call that is started for one of these
+// has its number in Caller.Causer, and is looked up and charged as if that extension had dialled.
 package callcontrol
 
 import (
@@ -7,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +65,7 @@ type Config struct {
 	Trunks       map[string]Trunk
 	Dialplan     *dialplan.Plan
 	Serves       func(host string) bool // tells whether a name is a domain of ours; nil: each is
+	Denied       func(verdict.Reason)   // hears of each external call that is denied; may be nil
 	Log          *slog.Logger
 	Now          func() time.Time
 }
@@ -69,6 +74,7 @@ type Config struct {
 type Control struct {
 	cfg   Config
 	plan  atomic.Pointer[dialplan.Plan]
+	meter meter
 	texts texting
 }
 
@@ -95,6 +101,17 @@ type Caller struct {
 	Causer string
 }
 
+// causer is the extension whose rights decide; empty if that is none of ours.
+func (w Caller) causer() string {
+	switch {
+	case w.Causer != "":
+		return w.Causer
+	case w.Trunk != "":
+		return ""
+	}
+	return w.Number
+}
+
 // origin is the trunk whose rules of the dialplan apply to the call; empty: those of phones.
 func (w Caller) origin() string {
 	if w.Causer != "" {
@@ -111,7 +128,11 @@ type attempt struct {
 	id     string
 	row    store.Call
 	rec    cdr.Record
+	plan   *dialplan.Plan
 	action dialplan.Action
+	grants []grant // of external calls
+
+	redirected int // how often the rights of who redirects were asked for
 }
 
 // Start decides about an INVITE whose sender is known, and starts the call. Whatever happens there is one CDR of it. The
@@ -123,6 +144,7 @@ func (c *Control) Start(s *transaction.Server, who Caller, dialled string) verdi
 	}
 	if _, err := c.cfg.Engine.Start(s, plan); err != nil {
 		v := refusal(err)
+		a.refund()
 		if plan.Local != nil {
 			plan.Local.Close()
 		}
@@ -132,22 +154,26 @@ func (c *Control) Start(s *transaction.Server, who Caller, dialled string) verdi
 	return verdict.Passed
 }
 
-// prepare decides about a call, begins its record and makes its plan. What is not to be has ended when it returns.
+// prepare decides about a call, begins its record, makes its plan, and asks whether who causes it may. What is not to be has
+// ended when it returns.
 func (c *Control) prepare(f *transport.Flow, who Caller, dialled, transferor string) (*attempt, b2bua.Plan, verdict.Verdict) {
 	a := c.newAttempt(f, who, dialled)
 	if a.rec.Transferor = transferor; transferor != "" {
 		a.rec.Transferee = who.Number
 	}
-	if err := c.cfg.CDR.Begin(a.rec); err != nil {
+	if err := c.cfg.CDR.Begin(a.rec); err != nil && a.action.Emergency {
+		c.cfg.Log.Error("an emergency call goes on without a record: it can't be written", "call", a.id, "error", err)
+	} else if err != nil {
 		c.cfg.Log.Error("call refused: its record can't be written", "call", a.id, "error", err)
 		return a, b2bua.Plan{}, verdict.Rejected(sip.StatusServiceUnavailable, verdict.SystemFailure)
 	}
 	plan, v := a.decide()
+	if v.OK() {
+		v = a.admit()
+	}
 	if !v.OK() {
 		a.end(b2bua.Ending{Code: v.Code, Reason: v.Reason, At: c.cfg.Now()})
-		return a, plan, v
 	}
-	a.put(store.CallSetup)
 	return a, plan, v
 }
 
@@ -156,8 +182,8 @@ func (c *Control) newAttempt(f *transport.Flow, who Caller, dialled string) *att
 	if who.Trace == "" {
 		who.Trace = sipmsg.NewTag()
 	}
-	a := &attempt{c: c, flow: f, caller: who, id: sipmsg.NewCallID()}
-	a.action, _ = c.plan.Load().Lookup(who.origin(), dialled)
+	a := &attempt{c: c, flow: f, caller: who, id: sipmsg.NewCallID(), plan: c.plan.Load()}
+	a.action, _ = a.plan.Lookup(who.origin(), dialled)
 	direction := directionOf(who, a.action)
 	trunk := who.Trunk
 	if a.action.Trunk != "" {
@@ -185,6 +211,8 @@ func (a *attempt) decide() (b2bua.Plan, verdict.Verdict) {
 		Account: a.caller.account(),
 		Refer:   a.refer,
 		Joined:  a.joined,
+
+		Emergency: a.action.Emergency,
 	}
 	if a.caller.Realm != Inside {
 		plan.Policy = a.c.cfg.Border
@@ -211,7 +239,7 @@ const Inside = "inside"
 
 func (a *attempt) origin() string {
 	if a.caller.Trunk != "" {
-		return "trunk " + a.caller.Trunk
+		return trunkAccount + a.caller.Trunk
 	}
 	return a.caller.Realm
 }
@@ -260,12 +288,24 @@ func (a *attempt) phone(b *store.Binding) (b2bua.Target, error) {
 	return t, nil
 }
 
-// toTrunk calls a number through the border and one of its trunks.
+// toTrunk calls a number through the border and a trunk; an emergency number, where that fails, through the next.
 func (a *attempt) toTrunk(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
-	trunk, ok := a.c.cfg.Trunks[a.action.Trunk]
-	if !ok || a.action.Number == "" {
-		return plan, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
+	trunks := []string{a.action.Trunk}
+	if a.action.Emergency && len(a.plan.EmergencyTrunks()) > 0 {
+		trunks = a.plan.EmergencyTrunks()
 	}
+	for _, name := range trunks {
+		trunk, ok := a.c.cfg.Trunks[name]
+		if !ok || a.action.Number == "" {
+			return plan, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
+		}
+		plan.Groups = append(plan.Groups, []b2bua.Target{a.through(trunk, a.action.Number)})
+	}
+	return plan, verdict.Passed
+}
+
+// through is a number behind a trunk, as a target.
+func (a *attempt) through(trunk Trunk, number string) b2bua.Target {
 	user, host := trunk.FromUser, trunk.FromHost
 	if user == "" {
 		user = a.caller.Number
@@ -273,13 +313,12 @@ func (a *attempt) toTrunk(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
 	if host == "" {
 		host = trunk.Domain
 	}
-	plan.Groups = [][]b2bua.Target{{{
+	return b2bua.Target{
 		Name: trunkAccount + trunk.Name, Account: trunkAccount + trunk.Name,
-		URI: address(a.action.Number, trunk.Domain), Policy: a.c.cfg.Border, Dial: a.c.cfg.Lines.Border,
-		From: a.from(user, host), To: dialog.Party{URI: address(a.action.Number, trunk.Domain)},
+		URI: address(number, trunk.Domain), Policy: a.c.cfg.Border, Dial: a.c.cfg.Lines.Border,
+		From: a.from(user, host), To: dialog.Party{URI: address(number, trunk.Domain)},
 		Headers: a.private(trunk.Name), Auth: trunk.Auth,
-	}}}
-	return plan, verdict.Passed
+	}
 }
 
 func (a *attempt) from(user, host string) dialog.Party {
@@ -304,14 +343,20 @@ func (a *attempt) private(trunk string) []sip.Header {
 func (a *attempt) put(state store.CallState) {
 	a.row.State = state
 	row := a.row
-	a.c.cfg.Store.PutCallSoon(&row, func(err error) {
-		a.c.cfg.Log.Error("writing a call's state", "call", a.id, "error", err)
+	a.c.putRow(&row)
+}
+
+func (c *Control) putRow(row *store.Call) {
+	id := row.ID
+	c.cfg.Store.PutCallSoon(row, func(err error) {
+		c.cfg.Log.Error("writing a call's state", "call", id, "error", err)
 	})
 }
 
-func (a *attempt) answered(b2bua.Target) {
+func (a *attempt) answered(by b2bua.Target) {
 	a.row.Answered = a.c.cfg.Now()
 	a.put(store.CallUp)
+	a.spend(by, a.row.Answered)
 	if err := a.c.cfg.CDR.Answer(a.id, a.row.Answered); err != nil {
 		a.c.cfg.Log.Error("writing a call's answer", "call", a.id, "error", err)
 	}
@@ -321,6 +366,7 @@ func (a *attempt) answered(b2bua.Target) {
 func (a *attempt) end(e b2bua.Ending) {
 	a.rec.Answer, a.rec.End, a.rec.Code, a.rec.Reason = e.Answered, e.At, e.Code, e.Reason
 	a.rec.Disposition = disposition(e)
+	a.settle(a.c.cfg.Now())
 	if err := a.c.cfg.CDR.End(a.rec); err != nil {
 		a.c.cfg.Log.Error("writing a call's record", "call", a.id, "error", err)
 	}
@@ -340,7 +386,9 @@ func disposition(e b2bua.Ending) cdr.Disposition {
 		return cdr.NoAnswer
 	case verdict.CallCancelled:
 		return cdr.Cancelled
-	case verdict.NotAllowed, verdict.Declined:
+	case verdict.NotAllowed, verdict.Declined, verdict.NumberUnreadable, verdict.CountryDenied, verdict.PremiumDenied, verdict.SharedCostDenied,
+		verdict.SatelliteDenied, verdict.NetworkDenied, verdict.ConcurrentCap, verdict.MinuteCap, verdict.HourCap, verdict.DayCap,
+		verdict.TalkCap, verdict.ExtensionBlocked:
 		return cdr.Refused
 	}
 	return cdr.Failed
@@ -357,66 +405,4 @@ func refusal(err error) verdict.Verdict {
 		return verdict.Rejected(sip.StatusLoopDetected, verdict.LoopDetected) // RFC 3261 §8.2.2.2
 	}
 	return verdict.Rejected(sip.StatusBadRequest, verdict.MissingHeader)
-}
-
-// local answers a call from the exchange's own media.
-func (a *attempt) local(kind media.Kind) b2bua.Local {
-	return &service{
-		engine: a.c.cfg.Media, kind: kind, local: a.flow.Local().Addr().Unmap(),
-		timeout: func() { a.c.cfg.Engine.End(a.id, verdict.MediaTimeout) },
-	}
-}
-
-// service is an echo or a tone as the call engine sees it.
-type service struct {
-	engine  *media.Engine
-	kind    media.Kind
-	local   netip.Addr
-	timeout func()
-	session *media.Session
-}
-
-// Answer answers the first offer with a session, later ones within it.
-func (s *service) Answer(offer []byte) ([]byte, error) {
-	if s.session != nil {
-		out, err := s.session.Reoffer(offer)
-		return out, mediaError(err)
-	}
-	out, session, err := s.engine.Answer(s.kind, offer, s.local, s.timeout)
-	if err != nil {
-		return nil, mediaError(err)
-	}
-	s.session = session
-	return out, nil
-}
-
-// Offer makes an offer with a new session, or the one in force again.
-func (s *service) Offer() ([]byte, error) {
-	if s.session != nil {
-		return s.session.Offer(), nil
-	}
-	out, session, err := s.engine.Offer(s.kind, s.local, s.timeout)
-	if err != nil {
-		return nil, mediaError(err)
-	}
-	s.session = session
-	return out, nil
-}
-
-// Accept takes the answer to that offer.
-func (s *service) Accept(answer []byte) error { return mediaError(s.session.Accept(answer)) }
-
-// Close ends the session.
-func (s *service) Close() {
-	if s.session != nil {
-		s.session.Close()
-	}
-}
-
-func mediaError(err error) error {
-	var e *media.Error
-	if errors.As(err, &e) {
-		return &b2bua.Refusal{Code: e.Code, Reason: e.Reason}
-	}
-	return err
 }

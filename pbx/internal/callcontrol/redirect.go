@@ -1,6 +1,7 @@
 package callcontrol
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -9,20 +10,46 @@ import (
 	"brickhouse/shared/b2bua"
 )
 
-// redirect follows a phone's 3xx to another extension. To carriers nobody is sent on by a phone: the call would be paid for
-// by an account that has not placed it.
+// maxRedirected bounds how often one call asks for the rights of who redirects it.
+const maxRedirected = 8
+
+// redirect follows a phone's 3xx: to another extension, or through a trunk, if the extension whose phone it is may call that
+// number. That extension pays: its rights and caps decide, whoever calls.
 func (a *attempt) redirect(from b2bua.Target, contacts []sip.Uri) []b2bua.Target {
 	for _, c := range contacts {
 		user, _, _ := strings.Cut(c.User, ";")
 		action, ok := a.c.plan.Load().Lookup("", user)
-		if !ok || action.Kind != dialplan.Extension || action.Number == a.action.Number {
+		if !ok {
 			continue
 		}
-		targets := a.phones(action.Number)
-		if len(targets) > 0 {
-			a.c.cfg.Log.Info("call is redirected", "call", a.id, "trace", a.caller.Trace, "by", from.Name, "to", action.Number)
+		if targets := a.redirectTo(from, action); len(targets) > 0 {
+			a.c.cfg.Log.Info("call is redirected", "call", a.id, "trace", a.caller.Trace, "by", from.Name, "to", action.Number, "trunk", action.Trunk)
 			return targets
 		}
 	}
 	return nil
+}
+
+func (a *attempt) redirectTo(from b2bua.Target, action dialplan.Action) []b2bua.Target {
+	switch {
+	case action.Kind == dialplan.Extension && action.Number != a.action.Number:
+		return a.phones(action.Number)
+	case action.Kind == dialplan.Trunk:
+		return a.redirectOut(from.Name, action)
+	}
+	return nil
+}
+
+// redirectOut is a number behind a trunk that an extension's phone redirects to.
+func (a *attempt) redirectOut(by string, action dialplan.Action) []b2bua.Target {
+	trunk, ok := a.c.cfg.Trunks[action.Trunk]
+	if !ok || action.Number == "" || a.redirected == maxRedirected {
+		return nil
+	}
+	a.redirected++
+	id := a.id + "/" + strconv.Itoa(a.redirected)
+	if v := a.authorize(External{ID: id, Causer: by, Action: action}); !v.OK() {
+		return nil
+	}
+	return []b2bua.Target{a.through(trunk, action.Number)}
 }

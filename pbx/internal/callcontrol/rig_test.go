@@ -112,6 +112,9 @@ func (r *rig) openStore() {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { r.store.Close() })
+	if _, err := r.store.PutExtension(r.t.Context(), &store.Extension{Number: "1009"}); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // serve opens our socket.

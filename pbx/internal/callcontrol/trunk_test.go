@@ -23,7 +23,11 @@ func TestTrunk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, func(cfg *Config, _ *b2bua.Config) { cfg.Trunks["carrier"] = c.trunk })
-			r.set(func() { r.who.Number = c.number })
+			r.set(func() {
+				if r.who.Number = c.number; c.number == "" {
+					r.who.Causer = "1009"
+				}
+			})
 			asked, v := r.dial("030123456", nil)
 			if !v.OK() {
 				t.Fatal(v)

@@ -10,11 +10,17 @@
 //	[13-5]      any of these digits
 //	.           one or more of anything, only at the end
 //	!           anything or nothing, only at the end
+//
+// It also knows who may call what through a trunk: the number is understood as the carrier will (number.go), and a class
+// of service has countries, kinds of numbers and caps (right.go). Emergency numbers are above all of it (emergency.go).
+// It decides, and counts nothing; counting is the store's.
 package dialplan
 
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"brickhouse/shared/conffile"
@@ -40,7 +46,20 @@ const (
 
 // File is a dialplan file.
 type File struct {
+	Home      Home             `yaml:"home" doc:"Where the exchange is; it decides how numbers are understood that leave through a trunk."`
+	Emergency Emergency        `yaml:"emergency" doc:"Numbers that pass every cap, right, block and limit."`
+	Classes   map[string]Class `yaml:"classes" doc:"Classes of service, by name: what extensions may call through trunks, and how much. An extension without one has the class default."`
+	Total     *Caps            `yaml:"total" doc:"Caps of all external calls together. What is left out is not capped."`
+	Trunks    map[string]Caps  `yaml:"trunks" doc:"Caps of trunks, by name. What is left out is not capped."`
+
 	Rules []Rule `yaml:"rules" doc:"The first rule that fits a number decides."`
+}
+
+// Describe is a file as it is where nothing is said, for conffile.Describe.
+func Describe() *File {
+	total := Caps{}
+	total.SetDefaults()
+	return &File{Classes: map[string]Class{DefaultClass: NewClass()}, Total: &total, Emergency: Emergency{Numbers: defaultEmergency()}}
 }
 
 // Rule says what becomes of the numbers that fit it.
@@ -52,6 +71,7 @@ type Rule struct {
 	Trunk     string `yaml:"trunk" doc:"Trunk to call through (do: trunk)."`
 	Strip     int    `yaml:"strip" doc:"How many leading characters of the number to take away."`
 	Prepend   string `yaml:"prepend" doc:"What to put before the rest."`
+	Bare      string `yaml:"bare" oneof:"|national|international" doc:"What the trunk takes a number for that has no prefix. Empty: as home says."`
 }
 
 // SetDefaults sets what a rule is unless the file says otherwise.
@@ -86,10 +106,23 @@ type Action struct {
 	Kind   Kind
 	Number string // extension to call, or number to send to the trunk
 	Trunk  string // trunk to call through
+
+	Emergency bool // it leads to emergency services
+
+	bare string // how the trunk reads a number without a prefix; empty: as home says
 }
 
 // Plan is a compiled dialplan. It never changes; a reload makes a new one.
-type Plan struct{ rules []rule }
+type Plan struct {
+	rules []rule
+
+	reader          reader
+	classes         map[string]Class
+	total           Caps
+	trunks          map[string]Caps
+	emergency       map[string]bool
+	emergencyTrunks []string
+}
 
 type rule struct {
 	Rule
@@ -105,6 +138,9 @@ var ErrPattern = errors.New("is no number pattern")
 // Compile makes a plan of a file.
 func Compile(f File) (*Plan, error) {
 	p := &Plan{}
+	if err := p.compileRights(f); err != nil {
+		return nil, err
+	}
 	for i, r := range f.Rules {
 		pat, err := parsePattern(r.Number)
 		if err != nil {
@@ -115,9 +151,9 @@ func Compile(f File) (*Plan, error) {
 	return p, nil
 }
 
-// Trunks returns the names of the trunks that the plan calls through or takes calls from.
+// Trunks returns the names of the trunks that the plan calls through, takes calls from, or caps.
 func (p *Plan) Trunks() []string {
-	var out []string
+	out := slices.Concat(p.emergencyTrunks, slices.Sorted(maps.Keys(p.trunks)))
 	for _, r := range p.rules {
 		if r.Trunk != "" {
 			out = append(out, r.Trunk)
@@ -134,9 +170,12 @@ func (p *Plan) Lookup(trunk, number string) (Action, bool) {
 	if len(number) > maxNumber {
 		return Action{}, false
 	}
+	if trunk == "" && p.emergency[number] && len(p.emergencyTrunks) > 0 {
+		return Action{Kind: Trunk, Number: number, Trunk: p.emergencyTrunks[0], Emergency: true}, true
+	}
 	for _, r := range p.rules {
 		if r.applies(trunk) && r.pattern.matches(number) {
-			return r.action(number), true
+			return p.markEmergency(r.action(number), number), true
 		}
 	}
 	return Action{}, false
@@ -153,7 +192,7 @@ func (r *rule) applies(trunk string) bool {
 }
 
 func (r *rule) action(number string) Action {
-	a := Action{Kind: Kind(r.Do), Trunk: r.Trunk}
+	a := Action{Kind: Kind(r.Do), Trunk: r.Trunk, bare: r.Bare}
 	if r.Extension != "" {
 		a.Number = r.Extension
 		return a

@@ -31,7 +31,7 @@ type Config struct {
 	Media    Media                   `yaml:"media" doc:"Media that end in the exchange itself: echo test and test tone."`
 	Secrets  secret.Config           `yaml:"secrets" doc:"Where passwords are kept."`
 	Trunks   []Trunk                 `yaml:"trunks" doc:"The carriers. How to reach them is in the border's configuration."`
-	Dialplan string                  `yaml:"dialplan" doc:"File that says what becomes of each number. Read again on SIGHUP."`
+	Dialplan string                  `yaml:"dialplan" doc:"File that says what becomes of each number, and who may call what through trunks, and how much; pbx dialplan describe prints its keys. Read again on SIGHUP."`
 	Digest   Digest                  `yaml:"digest" doc:"How phones prove who they are."`
 	Session  b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
 	Limits   Limits                  `yaml:"limits" doc:"What the exchange takes on."`

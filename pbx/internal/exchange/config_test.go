@@ -9,6 +9,7 @@ import (
 
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/shared/conffile"
+	"brickhouse/shared/verdict"
 )
 
 // minimal is the least that an exchange needs.
@@ -161,10 +162,18 @@ func TestExamples(t *testing.T) {
 	}
 	for number, want := range map[string]dialplan.Action{
 		"*43": {Kind: dialplan.Echo, Number: "*43"}, "0301234": {Kind: dialplan.Trunk, Number: "+49301234", Trunk: "carrier"},
-		"0041441234": {Kind: dialplan.Trunk, Number: "+41441234", Trunk: "carrier"}, "09001": {Kind: dialplan.Refuse, Number: "09001"},
+		"0041441234": {Kind: dialplan.Trunk, Number: "+41441234", Trunk: "carrier"}, "112": {Kind: dialplan.Trunk, Number: "112", Trunk: "carrier", Emergency: true},
 	} {
 		if got, ok := p.Lookup("", number); !ok || got != want {
 			t.Errorf("%s: %+v, want %+v", number, got, want)
+		}
+	}
+	for number, want := range map[string]verdict.Reason{
+		"0301234567": "", "0041441234567": "", "0900123456": verdict.PremiumDenied, "00881612345678": verdict.SatelliteDenied, "002250712345": verdict.CountryDenied,
+	} {
+		a, _ := p.Lookup("", number)
+		if got := p.Right("default", p.Number(a)); got.Reason != want {
+			t.Errorf("%s: %+v, want %q", number, got, want)
 		}
 	}
 }

@@ -39,7 +39,7 @@ import (
 
 // Times and bounds of the exchange's own work.
 const (
-	expireEvery    = time.Second     // sweep of expired bindings
+	expireEvery    = time.Second     // sweep of expired bindings, and of calls that have used up their minutes
 	hangupPatience = 2 * time.Second // how long Close waits for the answers to its BYEs
 	maxAside       = 1024            // requests that wait for a disk or a secret at a time; more get 503
 )
@@ -107,6 +107,7 @@ func (x *Exchange) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	x.warnHomeless(plan)
 	if err := x.openState(ctx); err != nil {
 		return err
 	}
@@ -130,7 +131,7 @@ func (x *Exchange) build(ctx context.Context) error {
 	x.calls = callcontrol.New(callcontrol.Config{
 		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Transactions: x.tx, Store: x.store, CDR: x.cdr, Media: x.media,
 		Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderPolicy(), Trunks: trunks, Dialplan: plan,
-		Serves: func(host string) bool { return x.domains[host] }, Log: x.log, Now: x.now,
+		Serves: func(host string) bool { return x.domains[host] }, Denied: x.metrics.denied.Inc, Log: x.log, Now: x.now,
 	})
 	return x.listen()
 }
@@ -159,6 +160,9 @@ func (x *Exchange) openState(ctx context.Context) error {
 	x.cdr = w
 	for _, r := range recovered {
 		x.log.Warn("call was cut by a crash; its record is closed", "call", r.ID, "trace", r.Trace, "caller", r.Caller, "dialled", r.Dialled)
+	}
+	if err := x.settleOldCalls(ctx, recovered); err != nil {
+		return err
 	}
 	return x.dropOldCalls(ctx)
 }
@@ -195,6 +199,25 @@ func (x *Exchange) dropOldCalls(ctx context.Context) error {
 		if _, err := x.store.DeleteCall(ctx, c.ID); err != nil {
 			return fmt.Errorf("forgetting a call of the last run: %w", err)
 		}
+	}
+	return nil
+}
+
+// settleOldCalls ends the external calls of the process before this one, when their records say so.
+func (x *Exchange) settleOldCalls(ctx context.Context, recovered []cdr.Record) error {
+	ended := map[string]time.Time{}
+	for _, r := range recovered {
+		ended[r.ID] = r.End
+	}
+	err := x.store.SettleAll(ctx, func(t *store.Toll) time.Time {
+		id, _, _ := strings.Cut(t.ID, "/")
+		if at, ok := ended[id]; ok && !at.IsZero() {
+			return at
+		}
+		return t.Started
+	})
+	if err != nil {
+		return fmt.Errorf("settling the external calls of the last run: %w", err)
 	}
 	return nil
 }
@@ -298,6 +321,9 @@ func (x *Exchange) Run(ctx context.Context) {
 			if _, err := x.store.Expire(ctx, x.now()); err != nil && ctx.Err() == nil {
 				x.log.Error("expiring registrations", "error", err)
 			}
+			if err := x.calls.EndOverdrawn(ctx); err != nil && ctx.Err() == nil {
+				x.log.Error("ending calls that have used up their minutes", "error", err)
+			}
 		}
 	}
 }
@@ -357,6 +383,7 @@ func (x *Exchange) Reload(cfg Config) error {
 		use()
 	}
 	x.calls.SetDialplan(plan)
+	x.warnHomeless(plan)
 	return nil
 }
 

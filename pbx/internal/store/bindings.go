@@ -139,10 +139,11 @@ func (s *Store) DeleteBindings(ctx context.Context, ids ...string) (durable <-ch
 	})
 }
 
-// maxExpire is how many bindings one operation of Expire takes out, so that others get their turn.
+// maxExpire is how many rows of a table one operation of Expire takes out, so that others get their turn.
 const maxExpire = 500
 
-// Expire takes out all bindings that are not live at now and returns how many they were.
+// Expire takes out all bindings that are not live at now, and external calls that count no more, and returns how many
+// they were.
 func (s *Store) Expire(ctx context.Context, now time.Time) (int, error) {
 	for total := 0; ; {
 		n := 0
@@ -153,7 +154,9 @@ func (s *Store) Expire(ctx context.Context, now time.Time) (int, error) {
 				}
 				n++
 			}
-			return nil
+			tolls, err := t.dropTolls(now, maxExpire)
+			n += tolls
+			return err
 		})
 		if err != nil {
 			return total, fmt.Errorf("expiring bindings: %w", err)

@@ -14,6 +14,8 @@ func (s *Store) follow(ctx context.Context) error {
 		tableExtensions: apply[Extension, *Extension],
 		tableBindings:   apply[Binding, *Binding],
 		tableCalls:      apply[Call, *Call],
+		tableTolls:      apply[Toll, *Toll],
+		tableStandings:  apply[Standing, *Standing],
 	}
 	results := make(chan error, 2*len(tables)) // each follower may send a result, and later why it ended
 	for table, apply := range tables {

@@ -18,6 +18,7 @@ type Extension struct {
 	Name         string             `json:"name,omitempty"`          // shown to who is called
 	Algorithms   []digest.Algorithm `json:"algorithms,omitempty"`    // challenges in this order (RFC 8760 §2.3); empty: the exchange's default
 	LegacyDigest bool               `json:"legacy_digest,omitempty"` // a response without qop is taken (RFC 2617 clients); each nonce then works once
+	Class        string             `json:"class,omitempty"`         // of service, in the dialplan; empty: the default one
 	CreatedAt    time.Time          `json:"created_at,omitzero"`
 
 	row

@@ -13,6 +13,8 @@ const (
 	tableBindings   = "bindings"
 	tableTrunks     = "trunks"
 	tableCalls      = "calls"
+	tableTolls      = "tolls"
+	tableStandings  = "standings"
 
 	indexID    = "id"    // primary, of every table
 	indexAOR   = "aor"   // of bindings
@@ -41,6 +43,8 @@ func schema() *memdb.DBSchema {
 		tableTrunks: table(tableTrunks, id(text[Trunk](func(t *Trunk) string { return t.Name }))),
 		tableCalls: table(tableCalls, id(text[Call](func(c *Call) string { return c.ID })),
 			&memdb.IndexSchema{Name: indexTrunk, AllowMissing: true, Indexer: text[Call](func(c *Call) string { return c.Trunk })}),
+		tableTolls:     table(tableTolls, id(text[Toll](func(t *Toll) string { return t.ID }))),
+		tableStandings: table(tableStandings, id(text[Standing](func(s *Standing) string { return s.Extension }))),
 	}}
 }
 
@@ -77,7 +81,9 @@ func terminated(s string) []byte {
 }
 
 // Tables are those that the change log must hold.
-func Tables() []string { return []string{tableExtensions, tableBindings, tableCalls} }
+func Tables() []string {
+	return []string{tableExtensions, tableBindings, tableCalls, tableTolls, tableStandings}
+}
 
 // Linger is how long a row must last before the change log need write it. Calls that a crash cuts are told of by their records
 // (shared/cdr); their rows are for commands and for other nodes.

@@ -27,6 +27,7 @@ type Options struct {
 	MaxExtensions int           // rows
 	MaxBindings   int           // rows, over all addresses of record
 	MaxCalls      int           // rows
+	MaxTolls      int           // rows: external calls of a day
 	Flush         time.Duration // how long Close waits for the log
 	Log           *slog.Logger
 }
@@ -34,7 +35,7 @@ type Options struct {
 // DefaultOptions are meant for one machine with up to 100,000 phones.
 func DefaultOptions() Options {
 	return Options{
-		Node: "solo", MaxExtensions: 200_000, MaxBindings: 400_000, MaxCalls: 50_000,
+		Node: "solo", MaxExtensions: 200_000, MaxBindings: 400_000, MaxCalls: 50_000, MaxTolls: 1_000_000,
 		Flush: 5 * time.Second, Log: slog.New(slog.DiscardHandler),
 	}
 }
@@ -45,7 +46,7 @@ func (o Options) withDefaults() Options {
 		o.Node = d.Node
 	}
 	for _, f := range []struct{ v, def *int }{
-		{&o.MaxExtensions, &d.MaxExtensions}, {&o.MaxBindings, &d.MaxBindings}, {&o.MaxCalls, &d.MaxCalls},
+		{&o.MaxExtensions, &d.MaxExtensions}, {&o.MaxBindings, &d.MaxBindings}, {&o.MaxCalls, &d.MaxCalls}, {&o.MaxTolls, &d.MaxTolls},
 	} {
 		if *f.v <= 0 {
 			*f.v = *f.def

@@ -45,6 +45,27 @@ func (c *Call) limit(o *Options) int { return o.MaxCalls }
 func (c *Call) expires() time.Time   { return time.Time{} }
 func (c *Call) noted(*writer, bool)  {}
 
+func (t *Toll) key() string          { return t.ID }
+func (t *Toll) meta() *row           { return &t.row }
+func (t *Toll) table() string        { return tableTolls }
+func (t *Toll) limit(o *Options) int { return o.MaxTolls }
+func (t *Toll) expires() time.Time   { return time.Time{} }
+
+func (t *Toll) noted(w *writer, in bool) {
+	if in {
+		w.tolls.note(t)
+	} else {
+		w.tolls.forget(t.ID)
+	}
+}
+
+func (s *Standing) key() string          { return s.Extension }
+func (s *Standing) meta() *row           { return &s.row }
+func (s *Standing) table() string        { return tableStandings }
+func (s *Standing) limit(o *Options) int { return o.MaxExtensions }
+func (s *Standing) expires() time.Time   { return time.Time{} }
+func (s *Standing) noted(*writer, bool)  {}
+
 // put stores a copy of r as the newest version of its row and notes it for the log.
 func put[T any, P rowPtr[T]](t *txn, r P) error {
 	if err := check(r.table(), r.key()); err != nil {

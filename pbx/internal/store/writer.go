@@ -32,10 +32,11 @@ type writer struct {
 	seq      uint64
 	count    map[string]int // rows by table
 	expiring expiryHeap     // bindings by time of expiry
+	tolls    ledger         // external calls by who answers for them
 }
 
 func newWriter(epoch uint64) writer {
-	return writer{epoch: epoch, count: map[string]int{}, expiring: newExpiryHeap()}
+	return writer{epoch: epoch, count: map[string]int{}, expiring: newExpiryHeap(), tolls: newLedger()}
 }
 
 // txn is one memdb transaction and the changes that go to the log after it.

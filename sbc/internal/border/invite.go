@@ -155,6 +155,7 @@ func (b *Border) begin(s *transaction.Server, plan b2bua.Plan) verdict.Verdict {
 			end(e)
 		}
 	}
+	plan.Emergency = b.emergency(s.Request())
 	if _, err := b.engine.Start(s, plan); err != nil {
 		return refusal(err)
 	}
