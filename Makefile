@@ -10,7 +10,7 @@ FUZZTIME   ?= 20s
 CACHE      := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/brickhouse
 export CGO_ENABLED = 0
 
-.PHONY: help run build demo test check lint race fuzz bench bench-calls generate lab tools clean
+.PHONY: help run build demo test check lint race fuzz bench bench-calls soak generate lab tools clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ fuzz: ## every fuzz function for FUZZTIME
 bench: ## the filter's cost per packet against its goals (root, 3 minutes), then Go benchmarks with allocations
 	$(GO) test -count=1 -timeout 20m -run '^$$' -bench . -benchtime 1x ./bpf
 	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v -e /deploy/lab -e '/bpf$$')
+
+soak: build tools ## 100 calls a second for 30 minutes, or as long as FOR says: none fails, memory stays level (root)
+	BH_SOAK=$(or $(FOR),30m) BH_LAB_BIN=$(CURDIR)/bin $(GO) test -count=1 -v -timeout 3h -run '^TestSoak$$' ./deploy/lab/product
 
 bench-calls: build ## calls through the product and through Kamailio (root; PEER_BENCH names the peers' bench)
 	@PEER_BENCH="$(PEER_BENCH)" RATES="$(or $(RATES),1000,400)" python3 -B deploy/bench/calls.py $(or $(JOB),rate) $(PEERS)

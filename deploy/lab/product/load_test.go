@@ -2,6 +2,7 @@ package product
 
 import (
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -13,6 +14,9 @@ const (
 	loadFor  = 60 * time.Second
 	loadTalk = time.Second // from ACK to BYE
 )
+
+// soakVar names the environment variable that says how long TestSoak lasts, as 30m; `make soak` sets it.
+const soakVar = "BH_SOAK"
 
 // When memory is looked at, in seconds of the load. A transaction of an answered INVITE lives 32 s after its 2xx (RFC 6026, timers L
 // and M: 64·T1) and a media port rests 30 s, so all tables are full, and memory level, only after 33 s. What the collector
@@ -26,11 +30,27 @@ const (
 
 // A hundred calls a second for a minute, from a carrier through both programs to an extension: none fails, memory stays level, and
 // afterwards nothing is left but exactly one record of each call.
-func TestLoad(t *testing.T) {
+func TestLoad(t *testing.T) { load(t, loadFor) }
+
+// The same for as long as it takes to see a slow leak.
+func TestSoak(t *testing.T) {
+	text := os.Getenv(soakVar)
+	if text == "" {
+		t.Skip(soakVar + " is not set; make soak does")
+	}
+	length, err := time.ParseDuration(text)
+	if err != nil || length < loadFor {
+		t.Fatalf("%s is %q, want at least %s", soakVar, text, loadFor)
+	}
+	load(t, length)
+}
+
+// load calls for so long.
+func load(t *testing.T, length time.Duration) {
 	l := lab.New(t)
 	p := Start(t, l, Options{Trunk: true})
 	p.Extension("1002", "md5")
-	const calls = loadRate * int(loadFor/time.Second)
+	calls := loadRate * int(length/time.Second)
 	uas := l.Desk.SIPp(lab.SIPp{Scenario: "uas", Port: 5080, Rate: loadRate})
 	l.Desk.SIPp(lab.SIPp{Scenario: "register", Server: p.Inside(), Port: 5090, Domain: Domain, User: "1002", Password: Password,
 		Contact: l.Desk.Port(l.Voice, 5080).String()}).MustSucceed(waits)
@@ -39,7 +59,7 @@ func TestLoad(t *testing.T) {
 	uac := l.Carrier.SIPp(lab.SIPp{Scenario: "uac", Server: p.Peer(), To: "4930100", Talk: loadTalk, Rate: loadRate, Calls: calls})
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for end := time.Now().Add(3 * loadFor); uac.Running(); {
+	for end := time.Now().Add(length + 2*loadFor); uac.Running(); {
 		<-tick.C
 		for _, w := range programs {
 			w.rss = append(w.rss, w.proc.RSS())
