@@ -2,6 +2,7 @@ package border
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -34,42 +35,35 @@ func (b *Border) invite(from realmName, s *transaction.Server) verdict.Verdict {
 // inviteIn calls the exchange on behalf of a remote phone or a trunk.
 func (b *Border) inviteIn(from realmName, s *transaction.Server) verdict.Verdict {
 	req, realm, trunk := s.Request(), corelink.RealmAccess, ""
-	var party parties
-	var err error
 	if from == peer {
 		realm = corelink.RealmPeer
 		trunk, _ = b.carrier(s.Flow(), req)
 		if t, ok := b.carriers.Trunk(trunk); ok && !t.Enabled() {
 			return verdict.Rejected(sip.StatusServiceUnavailable, verdict.TrunkDisabled)
 		}
-		party, err = b.fromTrunk(trunk, b.calledAt(trunk, req))
-	} else {
-		party, err = b.fromPhone(req)
 	}
-	if err != nil {
-		return verdict.Rejected(sip.StatusAddressIncomplete, verdict.BadURI)
-	}
-	call := func(more ...sip.Header) verdict.Verdict {
-		party.headers = append(party.headers, more...)
-		return b.callIn(from, s, realm, trunk, party)
-	}
+	call := func(more ...sip.Header) verdict.Verdict { return b.callIn(from, s, realm, trunk, more) }
 	if value, ok := sipmsg.Header(req, "Replaces"); ok {
 		return b.replacing(from, s, value, func(replaces sip.Header) verdict.Verdict { return call(replaces) })
 	}
 	return call()
 }
 
-// callIn begins a call to the exchange.
-func (b *Border) callIn(from realmName, s *transaction.Server, realm, trunk string, party parties) (v verdict.Verdict) {
-	req, exchange := s.Request(), b.core.current()
-	if exchange == nil {
-		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.ExchangeUnreachable)
-	}
-	release := b.admit(s, b.callerPlaces(from, trunk, s)...)
+// callIn begins a call to the exchange, with these headers beside the sender's own.
+func (b *Border) callIn(from realmName, s *transaction.Server, realm, trunk string, more []sip.Header) (v verdict.Verdict) {
+	release := b.admit(s, b.callerPlaces(from, trunk, s)...) // before any work that costs
 	if release == nil {
 		return verdict.Passed // with an answer
 	}
 	defer unless(&v, release)
+	req, exchange := s.Request(), b.core.current()
+	party, err := b.fromOutside(from, trunk, req)
+	if err != nil {
+		return verdict.Rejected(sip.StatusAddressIncomplete, verdict.BadURI)
+	}
+	if exchange == nil {
+		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.ExchangeUnreachable)
+	}
 	trace := b.engine.TraceOf(req) // it may be a call of ours that comes back
 	if trace == "" {
 		trace = sipmsg.NewTag()
@@ -86,7 +80,7 @@ func (b *Border) callIn(from realmName, s *transaction.Server, realm, trunk stri
 	plan.Groups = [][]b2bua.Target{{{
 		Name: "exchange", Flow: exchange, Policy: b.inner(from),
 		URI: party.called, From: party.caller, To: party.callee,
-		Headers: append(party.headers, b.privateHeaders(realm, trunk, s.Flow(), trace)...),
+		Headers: slices.Concat(party.headers, more, b.privateHeaders(realm, trunk, s.Flow(), trace)),
 	}}}
 	flow := s.Flow()
 	plan.Learn = func(res *sip.Response) { b.learn(flow, res) }

@@ -41,6 +41,14 @@ func (b *Border) fromPhone(req *sip.Request) (parties, error) {
 	}, nil
 }
 
+// fromOutside is a call of a remote phone or of a carrier.
+func (b *Border) fromOutside(from realmName, trunk string, req *sip.Request) (parties, error) {
+	if from == access {
+		return b.fromPhone(req)
+	}
+	return b.fromTrunk(trunk, b.calledAt(trunk, req))
+}
+
 var errTrunkGone = errors.New("no such trunk")
 
 // fromTrunk is a carrier's call, for the exchange.

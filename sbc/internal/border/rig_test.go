@@ -45,7 +45,7 @@ const (
 
 // rig is a border on a network of its own on loopback, and a scripted exchange behind it.
 type rig struct {
-	*testing.T
+	testing.TB
 	b        *Border
 	cfg      Config
 	prefix   string // "127.a.b."
@@ -57,7 +57,7 @@ type rig struct {
 }
 
 // newRig starts a border and waits for its core link.
-func newRig(t *testing.T, change func(*Config)) *rig {
+func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
 	r := prepare(t)
 	if change != nil {
@@ -71,9 +71,9 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 }
 
 // prepare makes a rig whose border does not run yet.
-func prepare(t *testing.T) *rig {
+func prepare(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{T: t, dir: t.TempDir(), ca: authority, resolver: names{}}
+	r := &rig{TB: t, dir: t.TempDir(), ca: authority, resolver: names{}}
 	r.claim()
 	if err := pki.WriteFile(r.path("ca.crt"), r.ca.CertPEM()); err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func (r *rig) newExchange(host int, name string) *transactiontest.Party {
 	if err != nil {
 		r.Fatal(err)
 	}
-	p := transactiontest.New(r.T, "exchange")
+	p := transactiontest.New(r.TB, "exchange")
 	p.Pong = true
 	p.Listen(transport.TLS, r.at(host, 5070), transport.ServerTLS(&tls.Config{
 		Certificates: []tls.Certificate{*cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: r.roots(),
@@ -211,7 +211,7 @@ type phone struct {
 // phone connects a phone from a host of its own.
 func (r *rig) phone(user string, network transport.Network, host int) *phone {
 	r.Helper()
-	p := &phone{Party: transactiontest.New(r.T, "phone "+user), r: r, user: user}
+	p := &phone{Party: transactiontest.New(r.TB, "phone "+user), r: r, user: user}
 	p.flow = p.connect(network, host)
 	return p
 }

@@ -35,7 +35,7 @@ func TestOptions(t *testing.T) {
 // carrier is a trunk's gateway on that host.
 func (r *rig) carrier(host int) (*transactiontest.Party, *transport.Flow) {
 	r.Helper()
-	p := transactiontest.New(r.T, "carrier")
+	p := transactiontest.New(r.TB, "carrier")
 	i := p.Listen(transport.UDP, r.at(host, 5060), nil)
 	return p, i.FlowTo(r.at(peerHost, peerPort))
 }

@@ -155,7 +155,7 @@ func (b *Border) registered(s *transaction.Server, res *sip.Response, name strin
 
 // calledAt gives a call to our registered contact the number that was called: the contact tells none, To does (RFC 3261 §8.1.1.2).
 func (b *Border) calledAt(trunk string, req *sip.Request) *sip.Request {
-	if req.Recipient.User != b.contactToken(trunk) {
+	if name, ok := b.trunks.Load().who.Registered(req.Recipient.User); !ok || name != trunk {
 		return req
 	}
 	out := req.Clone()
