@@ -18,7 +18,7 @@ func (l *leg) glareWait() time.Duration {
 	if l.placed { // we called: the Call-ID is ours
 		return 2100*time.Millisecond + time.Duration(rand.IntN(191))*step
 	}
-	return time.Duration(rand.IntN(201)) * step
+	return time.Duration(1+rand.IntN(200)) * step // not at once: the other one is still on its way
 }
 
 // reoffer sends a re-INVITE of our own on a leg that is up; nobody across waits for it. offer makes the description,
