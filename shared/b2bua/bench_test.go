@@ -94,7 +94,7 @@ func (x *bench) Request(s *transaction.Server) {
 	}
 	uri := sip.Uri{Scheme: "sip", User: "bob", Host: "192.0.2.20"}
 	_, err := x.engine.Start(s, Plan{
-		Policy: benchPolicy, Info: Info{Trace: "trace", Caller: "alice", Callee: "bob"},
+		Policy: benchPolicy, Info: Info{Trace: s.Request().CallID().Value(), Caller: "alice", Callee: "bob"},
 		Groups: [][]Target{{{
 			Name: "bob", Flow: x.b.flow, URI: uri, Policy: benchPolicy,
 			From: dialog.Party{URI: sip.Uri{Scheme: "sip", User: "alice", Host: "example.net"}}, To: dialog.Party{URI: uri},
