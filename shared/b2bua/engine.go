@@ -131,7 +131,7 @@ func (e *Engine) Start(s *transaction.Server, plan Plan) (*Call, error) {
 	}
 	e.mu.Lock()
 	switch {
-	case e.quit, e.drain:
+	case e.quit, e.drain && !plan.Emergency:
 		err = ErrClosed
 	case len(e.calls) >= limit:
 		err = ErrTooMany
@@ -278,7 +278,7 @@ func (e *Engine) End(id string, why verdict.Reason) bool {
 	return true
 }
 
-// Drain makes the engine take no new calls, or take them again. Calls in hand go on.
+// Drain makes the engine take no new calls but emergency calls, or take them again. Calls in hand go on.
 func (e *Engine) Drain(on bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

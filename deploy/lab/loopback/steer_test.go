@@ -1,10 +1,14 @@
 package loopback
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -91,4 +95,67 @@ func TestDrain(t *testing.T) {
 	if time.Since(began) > 30*time.Second {
 		t.Error("it waited on although no call was left")
 	}
+}
+
+// TestDrainByHand: an operator takes a program out of service. A carrier's and a phone's OPTIONS say so, new calls go elsewhere, emergency
+// calls pass, and afterwards all is as before.
+func TestDrainByHand(t *testing.T) {
+	t.Parallel()
+	s := trunked(t, "udp")
+	gw := s.gateway(60, siptest.UDP, nil)
+	s.write("dialplan.yaml", tollDialplan)
+	s.exchange("reload")
+	outside, inside := s.register(s.config(remote, "1801")), s.register(s.config(insideUDP, "1802"))
+	pings := map[string]func() string{
+		"carrier": func() string { return s.ping(siptest.Config{Server: s.at(2, trunkPort), Bind: s.ip(60)}) },
+		"desk":    func() string { return s.ping(siptest.Config{Server: s.at(10, 17060), Bind: s.ip(70)}) },
+	}
+	for _, c := range []struct {
+		program, pinger string
+		caller          *siptest.Phone
+	}{{"sbc", "carrier", outside}, {"pbx", "desk", inside}} {
+		if got := pings[c.pinger](); got != "200" {
+			t.Errorf("%s answers OPTIONS with %s", c.program, got)
+		}
+		if r := command(t, "", c.program, "drain", "--socket", s.path(c.program+".sock")); r.status != 0 || !strings.Contains(r.stdout, "no new calls are taken") {
+			t.Fatalf("%s drain: %+v", c.program, r)
+		}
+		if got := pings[c.pinger](); got != "503, Retry-After" {
+			t.Errorf("draining, %s answers OPTIONS with %s", c.program, got)
+		}
+		fails(t, c.caller, "030123456", 503)
+		p := connect(t, c.caller, gw.Phone, "112")
+		p.talk(t)
+		p.hangup(t, true)
+		if r := command(t, "", c.program, "drain", "--off", "--socket", s.path(c.program+".sock")); r.status != 0 {
+			t.Fatalf("%s drain --off: %+v", c.program, r)
+		}
+		p = connect(t, c.caller, gw.Phone, "030123456")
+		p.hangup(t, true)
+	}
+	s.pbx.kill()
+	s.awaitMetric("sbc", "core_link_up", "", 0)
+	if got := pings["carrier"](); got != "503, Retry-After" {
+		t.Errorf("without an exchange, sbc answers OPTIONS with %s", got)
+	}
+}
+
+// at is an address of the site's.
+func (s *site) at(host, port int) string { return net.JoinHostPort(s.addr(host), strconv.Itoa(port)) }
+
+// ping sends an OPTIONS over UDP and returns the code of the answer, and whether it says when to come back.
+func (s *site) ping(c siptest.Config) string {
+	s.t.Helper()
+	c.Transport = siptest.UDP
+	text := fmt.Sprintf("OPTIONS sip:%[1]s SIP/2.0\r\nVia: SIP/2.0/UDP %[2]s;branch=z9hG4bK%[3]d;rport\r\nMax-Forwards: 70\r\nFrom: <sip:%[2]s>;tag=%[3]d\r\n"+
+		"To: <sip:%[1]s>\r\nCall-ID: %[3]d\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n", c.Server, c.Bind, time.Now().UnixNano())
+	got, err := siptest.SendRaw(within(s.t, patience), c, []byte(text), time.Second)
+	if err != nil || !bytes.HasPrefix(got, []byte("SIP/2.0 ")) || len(got) < 12 {
+		s.t.Fatalf("OPTIONS to %s: %q, %v", c.Server, got, err)
+	}
+	answer := string(got[8:11])
+	if bytes.Contains(got, []byte("\r\nRetry-After: ")) {
+		answer += ", Retry-After"
+	}
+	return answer
 }

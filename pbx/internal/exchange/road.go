@@ -289,7 +289,12 @@ func (x *Exchange) origin(s *transaction.Server) registrar.Origin {
 	return o
 }
 
+// options answers a ping (RFC 3261 §11.2): with what an INVITE would get, but for the border, whose link is up.
 func (x *Exchange) options(s *transaction.Server) {
+	if x.engine.Draining() && !x.isCore(s.Flow()) {
+		x.answer(s, sip.StatusServiceUnavailable, corelink.Verdict{})
+		return
+	}
 	res := sipmsg.Response(s.Request(), sip.StatusOK, "", sipmsg.NewTag())
 	res.AppendHeader(sip.NewHeader("Allow", allow+", REGISTER"))
 	res.AppendHeader(sip.NewHeader("Accept", "application/sdp"))

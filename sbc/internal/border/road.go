@@ -152,8 +152,15 @@ func (b *Border) Stray(f *transport.Flow, res *sip.Response) {
 	}
 }
 
-// options answers a ping (RFC 3261 §11.2).
+// options answers a ping (RFC 3261 §11.2) with what an INVITE would get: so carriers and balancers send their calls elsewhere while
+// we take none.
 func (b *Border) options(from realmName, s *transaction.Server) verdict.Verdict {
+	switch {
+	case b.engine.Draining():
+		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.Shutdown)
+	case b.core.current() == nil:
+		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.ExchangeUnreachable)
+	}
 	res := sipmsg.Response(s.Request(), sip.StatusOK, "", sipmsg.NewTag())
 	res.AppendHeader(sip.NewHeader("Allow", b.realms[from].rules.Allow()))
 	res.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
