@@ -77,6 +77,7 @@ type Answer struct {
 	mode  answerMode
 	delay time.Duration
 	code  int
+	moved string // Contact of a redirection
 }
 
 type answerMode uint8
@@ -98,6 +99,11 @@ func RefuseWith(code int) Answer { return Answer{mode: modeRefuse, code: code} }
 // RefuseAfter rings for a while, then refuses with a final code.
 func RefuseAfter(ring time.Duration, code int) Answer {
 	return Answer{mode: modeRefuse, delay: ring, code: code}
+}
+
+// Redirect rings for a while, then says where the callee is instead (RFC 3261 §21.3): a number, user@host or a URI.
+func Redirect(ring time.Duration, code int, target string) Answer {
+	return Answer{mode: modeRefuse, delay: ring, code: code, moved: target}
 }
 
 // RingForever rings and never answers.

@@ -71,7 +71,7 @@ func (c *Call) follow(a Answer) {
 	}
 	var err error
 	if a.mode == modeRefuse {
-		err = c.Refuse(a.code)
+		err = c.refuse(a.code, a.moved)
 	} else {
 		err = c.Accept()
 	}
@@ -140,11 +140,17 @@ func (c *Call) watchAck(s *serverTx) {
 }
 
 // Refuse answers an incoming call with a final code that is no success.
-func (c *Call) Refuse(code int) error {
+func (c *Call) Refuse(code int) error { return c.refuse(code, "") }
+
+func (c *Call) refuse(code int, moved string) error {
 	if !c.incoming || code < 300 || code > 699 {
 		return fmt.Errorf("refusing with %d: %w", code, ErrOver)
 	}
-	if err := c.server.respond(code, nil); err != nil {
+	var fields []field
+	if moved != "" {
+		fields = append(fields, field{"Contact", "<" + c.p.targetURI(moved) + ">"})
+	}
+	if err := c.server.respond(code, nil, fields...); err != nil {
 		return err
 	}
 	c.settle(Result{code, phrase(code)}, nil, nil)
