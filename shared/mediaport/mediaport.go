@@ -20,7 +20,7 @@ import (
 	"brickhouse/shared/datagram"
 )
 
-// ErrExhausted says that no pair is free on an address.
+// ErrExhausted says that no pair is free on an address, or that the system has no more sockets for us.
 var ErrExhausted = errors.New("no media port is free")
 
 // expedited is the DSCP class EF (RFC 3246) in the place of the traffic class byte.
@@ -95,7 +95,7 @@ func New(cfg Config) (*Pool, error) {
 	return &Pool{cfg: cfg, hosts: make(map[netip.Addr]*table)}, nil
 }
 
-// Open binds a pair on host. The error is ErrExhausted if none is free, or what the system said.
+// Open binds a pair on host. The error is ErrExhausted if none can be had now, or what the system said.
 func (p *Pool) Open(host netip.Addr) (*Pair, error) {
 	pair := &Pair{}
 	err := p.open(host, &pair.lot, func(port uint16) (err error) {
@@ -138,12 +138,25 @@ func (p *Pool) open(host netip.Addr, l *lot, bind func(port uint16) error) error
 			return nil
 		}
 		p.release(host, port)
+		if short(err) {
+			return fmt.Errorf("%w: %w", ErrExhausted, err)
+		}
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			return fmt.Errorf("binding media port %d on %s: %w", port, host, err)
 		}
 		last = err // another program's port: it rests like one of ours and is tried again later
 	}
 	return fmt.Errorf("%w: %w", ErrExhausted, last)
+}
+
+// short reports whether the system has no file or memory for one more socket.
+func short(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // Close closes both sockets and lets the ports rest. A second call does nothing.

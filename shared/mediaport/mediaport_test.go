@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -149,5 +151,20 @@ func TestBadRange(t *testing.T) {
 	}
 	if _, err := New(Config{Min: 65534, Max: 65535}); err != nil {
 		t.Errorf("the last pair: %v", err)
+	}
+}
+
+// What the system has no more of is a full house to callers, not a fault.
+func TestOutOfFiles(t *testing.T) {
+	p, _ := pool(t, 11001, 11099)
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		tries := 0
+		err := p.open(loopback, &lot{}, func(uint16) error {
+			tries++
+			return &net.OpError{Op: "listen", Err: os.NewSyscallError("socket", e)}
+		})
+		if !errors.Is(err, ErrExhausted) || !errors.Is(err, e) || tries != 1 {
+			t.Errorf("%v after %d tries", err, tries)
+		}
 	}
 }
