@@ -207,20 +207,28 @@ func newJournal(fs filesystem, dir string, lines []byte) (*journal, error) {
 	return &journal{fs: fs, dir: dir, f: f, size: int64(len(b))}, nil
 }
 
-// write appends lines, and makes them durable if sync. After an error the journal is as it was.
-func (j *journal) write(b []byte, sync bool) error {
+// errTorn says that a failed write left something behind that can't be cut off.
+var errTorn = errors.New("a torn line can't be cut off")
+
+// write appends lines. After an error the journal is as it was, but for errTorn.
+func (j *journal) write(b []byte) error {
 	n, err := j.f.Write(b)
-	if err == nil && sync {
-		err = j.f.Sync()
-	}
 	if err == nil {
 		j.size += int64(n)
 		return nil
 	}
 	if e := j.back(); e != nil {
-		err = errors.Join(err, e)
+		err = errors.Join(err, errTorn, e)
 	}
 	return fmt.Errorf("writing %s: %w", filepath.Join(j.dir, journalFile), err)
+}
+
+// sync makes what was written durable. After an error nobody knows what is on disk (fsync(2)). Lines may be written meanwhile.
+func (j *journal) sync() error {
+	if err := j.f.Sync(); err != nil {
+		return fmt.Errorf("writing %s: %w", filepath.Join(j.dir, journalFile), err)
+	}
+	return nil
 }
 
 // back cuts off what a failed write left.

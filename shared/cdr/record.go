@@ -1,7 +1,8 @@
 // Package cdr writes call detail records: exactly one for each call attempt, whatever happens to the process.
 //
-// A call is begun before anybody is called and ended before its last trace is let go. Both are lines in a journal that
-// is on disk (fsync, many calls at a time) when Begin and End return. From the journal each finished record goes, once,
+// A call is begun before anybody is called and ended before its last trace is let go. Both are lines in a journal: written when Begin returns, so
+// that it outlives this process, and on disk (fsync, many calls at a time) when Answer or End returns, so that it outlives the machine. So nobody's
+// phone rings later for a disk, and nobody talks, or is refused, without a record. From the journal each finished record goes, once,
 // to the file of its day, `cdr-2026-11-21.jsonl`: one JSON object a line, mode 0600. What was begun and never ended is
 // ended at the next start, with reason system-failure and the last moment at which the program is known to have lived.
 //

@@ -7,37 +7,29 @@ import (
 	"time"
 )
 
-// run is the writer's goroutine.
+// run is the writer's goroutine. What is to be kept it writes to the journal at once; the disk's part, which takes milliseconds, is done
+// beside by keep, so that who begins a call does not wait for it.
 func (w *Writer) run() {
 	defer close(w.done)
 	defer w.release()
+	defer w.endKeeping()
 	tick := time.NewTicker(w.tick)
 	defer tick.Stop()
-	late := time.NewTimer(sinkEvery)
-	defer late.Stop()
 	batch := make([]*op, 0, maxBatch)
-	var last time.Time
 	for {
-		batch = batch[:0]
 		select {
 		case o := <-w.ops:
-			batch = append(batch, o)
+			w.take(w.more(append(batch[:0], o)))
+		case r := <-w.kept:
+			w.settle(r)
+		case <-w.due.C:
+			w.armed = time.Time{}
+			w.push()
 		case <-tick.C:
 			w.beat()
-			continue
-		case <-late.C:
-			w.note(w.sink())
-			continue
 		case <-w.quit:
 			w.last()
 			return
-		}
-		// Where operations come faster than the disk takes them one by one, they share an fsync.
-		time.Sleep(gather - time.Since(last))
-		last = time.Now()
-		w.commit(w.more(batch))
-		if len(w.sinking) > 0 {
-			late.Reset(sinkEvery)
 		}
 	}
 }
@@ -58,57 +50,154 @@ func (w *Writer) more(batch []*op) []*op {
 // last finishes what was handed over before Close.
 func (w *Writer) last() {
 	if batch := w.more(nil); len(batch) > 0 {
-		w.commit(batch)
+		w.take(batch)
 	}
+	w.flush()
 	w.beat()
+	w.flush()
 }
 
-// commit writes a batch to the journal, tells its callers, and then brings what ended to its day's file.
-func (w *Writer) commit(batch []*op) {
+// flush brings what is written to the disk, and waits for it.
+func (w *Writer) flush() {
+	if w.busy {
+		w.settle(<-w.kept)
+	}
+	w.sunk = time.Time{}
+	if w.push(); w.busy {
+		w.settle(<-w.kept)
+	}
+}
+
+// take writes a batch to the journal. Who begins a call is told at once, the others when it is on disk.
+func (w *Writer) take(batch []*op) {
+	err := w.mend()
 	var buf []byte
 	var undo []func()
 	results := make([]error, len(batch))
 	for i, o := range batch {
+		if results[i] = err; err != nil {
+			continue
+		}
 		var back func()
 		buf, back, results[i] = w.stage(buf, o)
 		if back != nil {
 			undo = append(undo, back)
 		}
 	}
-	var err error
 	if len(buf) > 0 {
-		err = w.journal.write(buf, true)
+		err = w.write(buf)
 	}
 	if err != nil {
 		slices.Reverse(undo)
 		for _, f := range undo {
 			f()
 		}
-		for i, o := range batch {
-			if results[i] != nil {
-				continue
-			}
-			results[i] = err
-			if o.kind == kindEnd {
+	}
+	for i, o := range batch {
+		switch {
+		case results[i] != nil && err == nil:
+			o.done <- results[i]
+		case err != nil:
+			if o.kind == kindEnd && w.isOpen(o.rec.ID) {
 				w.again = append(w.again, o.rec)
 			}
+			o.done <- err
+		case o.kind == kindBegin:
+			o.done <- nil
+		default:
+			w.owed = append(w.owed, o)
 		}
-	}
-	for i, o := range batch {
-		if o.kind != kindEnd {
-			o.done <- results[i]
-		}
-	}
-	if err == nil && (len(batch) < crowd || time.Since(w.sunk) >= sinkEvery) {
-		err = w.sink() // what can't be sunk now is safe in the journal
 	}
 	w.note(err)
-	for i, o := range batch {
+	switch {
+	case err != nil:
+	case len(w.owed) > 0:
+		w.arm(w.pushed.Add(gather))
+	case len(buf) > 0:
+		w.arm(time.Now().Add(lazily))
+	}
+}
+
+func (w *Writer) isOpen(id string) bool {
+	_, ok := w.open[id]
+	return ok
+}
+
+// write appends lines to the journal. They are not on disk yet.
+func (w *Writer) write(b []byte) error {
+	err := w.journal.write(b)
+	if errors.Is(err, errTorn) {
+		w.broken = err
+	}
+	return err
+}
+
+// arm has push called at a time, if it is not called sooner.
+func (w *Writer) arm(at time.Time) {
+	if w.armed.IsZero() || at.Before(w.armed) {
+		w.armed = at
+		w.due.Reset(time.Until(at))
+	}
+}
+
+// push hands the disk's part to keep, unless that is busy: settle comes back to it.
+func (w *Writer) push() {
+	if w.busy || w.mend() != nil {
+		return
+	}
+	w.pushed = time.Now()
+	k := keeping{journal: w.journal, owed: w.owed}
+	w.owed = nil
+	// Where calls end faster than that, their records come to their day's file together.
+	if len(w.sinking) > 0 && (len(k.owed) < crowd || w.pushed.Sub(w.sunk) >= sinkEvery) {
+		k.finals, w.sunk = slices.Clone(w.sinking), w.pushed
+	}
+	w.busy = true
+	w.keep <- k
+}
+
+// settle notes what came of the disk's part, and tells those whose calls have ended.
+func (w *Writer) settle(k keeping) {
+	w.busy = false
+	if k.err != nil {
+		w.broken = k.err
+	}
+	err := k.err
+	if len(k.finals) > 0 && err == nil {
+		w.sinkErr = k.sinkErr
+		err = w.brought(k.finals[:k.sunk])
+	}
+	w.note(err)
+	for _, o := range k.owed {
 		if o.kind == kindEnd {
-			o.done <- results[i]
+			o.done <- k.err
 		}
 	}
 	w.compact()
+	switch {
+	case w.broken != nil: // beat tries to mend it, and whoever comes before
+	case len(w.owed) > 0:
+		w.arm(w.pushed.Add(gather))
+	case len(w.sinking) > 0 && w.sinkErr == nil:
+		w.arm(w.sunk.Add(sinkEvery))
+	}
+}
+
+// brought notes that records are in their days' files. That needs no fsync: a start that misses it finds them there.
+func (w *Writer) brought(finals []final) error {
+	var notes []byte
+	for _, f := range finals {
+		delete(w.waiting, f.id)
+		var err error
+		if notes, err = appendEntry(notes, entry{Kind: kindDone, ID: f.id}); err != nil {
+			return err
+		}
+	}
+	w.sinking = slices.Delete(w.sinking, 0, len(finals))
+	w.mu.Lock()
+	w.stats.Written += uint64(len(finals))
+	w.mu.Unlock()
+	return w.write(notes)
 }
 
 // stage adds an operation's line to buf and changes the state; back undoes that change.
@@ -162,61 +251,22 @@ func (w *Writer) stage(buf []byte, o *op) (out []byte, back func(), err error) {
 	return out, back, nil
 }
 
-// sink brings what ended to its day's file, then notes in the journal that it is there. That note needs no fsync: a
-// start that misses it finds the record in the file.
-func (w *Writer) sink() error {
-	w.sunk = time.Now()
-	for len(w.sinking) > 0 {
-		name := w.sinking[0].file
-		if w.day == nil || w.day.name != name {
-			if w.day != nil {
-				w.day.f.Close()
-				w.day = nil
-			}
-			d, err := openDay(w.fs, w.dir, name)
-			if err != nil {
-				return err
-			}
-			w.day = d
-		}
-		var lines, notes []byte
-		var err error
-		n := 0
-		for ; n < len(w.sinking) && w.sinking[n].file == name; n++ {
-			lines = append(append(lines, w.sinking[n].line...), '\n')
-			if notes, err = appendEntry(notes, entry{Kind: kindDone, ID: w.sinking[n].id}); err != nil {
-				return err
-			}
-		}
-		if err := w.day.write(lines); err != nil {
-			return err
-		}
-		for _, f := range w.sinking[:n] {
-			delete(w.waiting, f.id)
-		}
-		w.sinking = slices.Delete(w.sinking, 0, n)
-		w.mu.Lock()
-		w.stats.Written += uint64(n)
-		w.mu.Unlock()
-		if err := w.journal.write(notes, false); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // beat tries again what failed, and notes that we live while calls are open.
 func (w *Writer) beat() {
-	var err error
+	err := w.mend()
 	again := w.again
 	w.again = nil
 	for _, r := range again {
+		if err != nil {
+			w.again = append(w.again, r)
+			continue
+		}
 		buf, back, e := w.stage(nil, &op{kind: kindEnd, rec: r})
 		if errors.Is(e, ErrUnknown) { // its owner tried again too, and was faster
 			continue
 		}
 		if e == nil {
-			if e = w.journal.write(buf, true); e != nil {
+			if e = w.write(buf); e != nil {
 				back()
 			}
 		}
@@ -224,65 +274,26 @@ func (w *Writer) beat() {
 			w.again, err = append(w.again, r), e
 		}
 	}
-	if len(w.sinking) > 0 {
-		err = errors.Join(err, w.sink())
-	}
-	if len(w.open) > 0 {
+	if len(w.open) > 0 && err == nil {
 		b, e := appendEntry(nil, entry{Kind: kindTick, At: format(w.now())})
 		if e == nil {
-			e = w.journal.write(b, false)
+			e = w.write(b)
 		}
 		err = errors.Join(err, e)
 	}
 	w.note(err)
 	w.compact()
+	if len(w.sinking)+len(w.owed) > 0 {
+		w.arm(time.Now())
+	}
 }
 
 // note keeps the statistics.
 func (w *Writer) note(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.stats.Open, w.stats.Waiting, w.stats.Owed, w.stats.Err = len(w.open), len(w.sinking), len(w.again), err
-}
-
-// compact makes a long journal short: what is done is left out. When it fails, the long one goes on.
-func (w *Writer) compact() {
-	if w.journal.size < compactOver || len(w.sinking) > 0 {
-		return
+	w.stats.Open, w.stats.Waiting, w.stats.Owed, w.stats.Err = len(w.open), len(w.sinking), len(w.again), errors.Join(err, w.sinkErr)
+	if w.broken != nil {
+		w.stats.Owed += len(w.sinking)
 	}
-	var b []byte
-	for id, r := range w.open {
-		begin := r
-		begin.Answer = time.Time{}
-		lines, err := appendEntry(b, entry{Kind: kindBegin, Rec: &begin, At: format(w.now())})
-		if err == nil && !r.Answer.IsZero() {
-			lines, err = appendEntry(lines, entry{Kind: kindAnswer, ID: id, At: format(r.Answer)})
-		}
-		if err != nil {
-			return
-		}
-		b = lines
-	}
-	if int64(len(b)) > w.journal.size/2 {
-		return
-	}
-	j, err := newJournal(w.fs, w.dir, b)
-	if err != nil {
-		w.note(err)
-		return
-	}
-	w.journal.f.Close()
-	w.journal = j
-}
-
-func sortByStart(rs []Record) {
-	slices.SortFunc(rs, func(a, b Record) int {
-		if c := a.Start.Compare(b.Start); c != 0 {
-			return c
-		}
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
 }

@@ -25,7 +25,8 @@ const (
 	tickEvery   = 10 * time.Second      // a crash's record is off by this much at most; failed writes are tried again
 	answerLimit = 5 * time.Second       // how long a caller waits for the disk
 	compactOver = 1 << 20               // bytes of journal
-	gather      = 5 * time.Millisecond  // from one fsync of the journal to the next
+	gather      = 5 * time.Millisecond  // from one fsync of the journal to the next, where somebody waits for it,
+	lazily      = 50 * time.Millisecond // and where nobody does
 	crowd       = 4                     // operations in a batch: then records need not be in their day's file at once,
 	sinkEvery   = 50 * time.Millisecond // but only so often
 )
@@ -44,14 +45,23 @@ type Writer struct {
 	mu    sync.Mutex
 	stats Stats
 
-	// The rest belongs to the goroutine.
+	keep chan keeping // to the goroutine of the disk's part
+	kept chan keeping // and back
+
+	// The rest belongs to the goroutine run.
 	journal *journal
+	broken  error // why the journal is not to be trusted
 	open    map[string]Record
 	sinking []final         // in the journal, not in their file yet
 	waiting map[string]bool // their ids
+	sinkErr error           // why they are not
 	again   []Record        // ends that the journal did not take
-	day     *day
-	sunk    time.Time // last sink
+	owed    []*op           // in the journal, to be told when it is on disk
+	busy    bool            // the disk's part is under way
+	pushed  time.Time       // when it last began
+	sunk    time.Time       // when it last had records for their days' files
+	due     *time.Timer     // of the next one
+	armed   time.Time       // when that is; zero: it is not set
 	tick    time.Duration
 }
 
@@ -93,7 +103,9 @@ func open(dir string, now func() time.Time, fs filesystem, tick time.Duration) (
 		dir: dir, now: now, fs: fs, tick: tick,
 		ops: make(chan *op, maxBatch), quit: make(chan struct{}), done: make(chan struct{}),
 		open: map[string]Record{}, waiting: map[string]bool{},
+		keep: make(chan keeping, 1), kept: make(chan keeping, 1), due: time.NewTimer(time.Hour),
 	}
+	w.due.Stop()
 	if w.lock, err = lockDir(dir); err != nil {
 		return nil, nil, err
 	}
@@ -101,6 +113,7 @@ func open(dir string, now func() time.Time, fs filesystem, tick time.Duration) (
 		w.release()
 		return nil, nil, err
 	}
+	go w.keepAll()
 	go w.run()
 	return w, cut, nil
 }
@@ -124,7 +137,7 @@ func (w *Writer) recover() (cut []Record, err error) {
 		w.sinking = append(w.sinking, f)
 	}
 	// From here on they are ended, and stay so over another crash.
-	lines, err := endLines(w.sinking)
+	lines, err := w.state()
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +150,11 @@ func (w *Writer) recover() (cut []Record, err error) {
 	for _, f := range w.sinking {
 		w.waiting[f.id] = true
 	}
-	if err := w.sink(); err != nil {
+	d, n, err := w.sink(nil, w.sinking)
+	if d != nil {
+		d.f.Close()
+	}
+	if err = errors.Join(err, w.brought(w.sinking[:n])); err != nil {
 		return nil, err
 	}
 	w.compact()
@@ -185,17 +202,9 @@ func (w *Writer) dropPresent() error {
 	return nil
 }
 
-func endLines(finals []final) (b []byte, err error) {
-	for _, f := range finals {
-		if b, err = appendEntry(b, f.entry()); err != nil {
-			return nil, err
-		}
-	}
-	return b, nil
-}
-
-// Begin notes that a call attempt begins, and returns when that is on disk. rec needs ID and Start. Errors:
-// ErrDuplicate, ErrClosed, ErrSlow, or that the disk refuses; the call must then not go on.
+// Begin notes that a call attempt begins. When it returns, the end of this process can't lose that; a loss of power can't once the call's Answer
+// has returned, and in any case 50 ms later. rec needs ID and Start. Errors: ErrDuplicate, ErrClosed, ErrSlow, or that the disk refuses; the call
+// must then not go on.
 func (w *Writer) Begin(rec Record) error {
 	if err := rec.check(); err != nil {
 		return err
@@ -266,9 +275,6 @@ func (w *Writer) Close() error {
 }
 
 func (w *Writer) release() {
-	if w.day != nil {
-		w.day.f.Close()
-	}
 	if w.journal != nil {
 		w.journal.f.Close()
 	}
