@@ -154,7 +154,7 @@ def do_profile(peers, rates, secs):
             bed.close()
 
 
-def do_held(peers, counts=(2000, 20000), rate=400):
+def do_held(peers, counts, rate=400):
     """Memory per call in hand, after the transactions of its set-up have gone."""
     for p in peers:
         bed = Bed(p)
@@ -238,7 +238,7 @@ if __name__ == "__main__":
     secs = int(os.environ.get("SECS", "5"))
     harness.build()
     job = {"rate": lambda: do_rate(peers, rates, secs), "lat": lambda: do_lat(peers, rates, secs), "profile": lambda: do_profile(peers, rates, secs),
-           "held": lambda: do_held(peers), "max": lambda: do_max(peers, rates[0], secs), "over": lambda: do_over(peers, rates, secs)}
+           "held": lambda: do_held(peers, [int(n) for n in os.environ.get("HELD", "2000,20000").split(",")]), "max": lambda: do_max(peers, rates[0], secs), "over": lambda: do_over(peers, rates, secs)}
     if what not in job:
         sys.exit(__doc__)
     job[what]()

@@ -75,7 +75,7 @@ core:
   ca: "$dir/ca.crt"
   media: {bind: 198.19.0.1}
 media: {min_port: 2048, max_port: 65533, silence: 10m}
-limits: {calls: 50000, bindings: 200000, connections: 30000, per_source: 10000}
+limits: {calls: 50000, bindings: 200000, connections: ${CONNECTIONS:-30000}, per_source: 10000}
 guard:
   xdp: {mode: "off"}
   allow: [198.18.0.0/16]

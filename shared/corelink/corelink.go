@@ -22,8 +22,12 @@ const (
 	HeaderTrunk   = Prefix + "Trunk"   // both ways, requests: the trunk's name
 	HeaderFlow    = Prefix + "Flow"    // border → exchange, requests: opaque name of the sender's flow
 	HeaderTrace   = Prefix + "Trace"   // both ways, requests: trace id of the call
+	HeaderAudit   = Prefix + "Audit"   // exchange → border, OPTIONS within a call: do you have it? Not to be passed on
 	HeaderVerdict = Prefix + "Verdict" // exchange → border, responses: a Verdict
 )
+
+// SendQueue is how many bytes may wait for the other program: all calls share the link, and it may not end for a second without processor time.
+const SendQueue = 32 << 20
 
 // The realms that a request may come from.
 const (

@@ -140,12 +140,7 @@ func TestBorderCrash(t *testing.T) {
 		return ""
 	})
 	s.startBorder()
-	if err := p.b.Hangup(within(t, patience)); err != nil {
-		var no *siptest.RefusedError
-		if !errors.As(err, &no) {
-			t.Errorf("hanging up what is left: %v", err)
-		}
-	}
+	await(t, p.b.Done(), "the exchange to end what the border no longer has")
 	again := s.register(s.config(remote, "1911"))
 	q := connect(t, b, again, "1911")
 	q.talk(t)

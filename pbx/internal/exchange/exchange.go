@@ -26,6 +26,7 @@ import (
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/cdr"
 	"brickhouse/shared/conffile"
+	"brickhouse/shared/corelink"
 	"brickhouse/shared/listen"
 	"brickhouse/shared/pki"
 	"brickhouse/shared/secret"
@@ -46,12 +47,13 @@ const (
 
 // Exchange is a running PBX.
 type Exchange struct {
-	cfg     Config
-	log     *slog.Logger
-	metrics *Metrics
-	domains map[string]bool
-	limits  sipmsg.Limits
-	workers *transaction.Workers // what must not hold up a reader
+	cfg        Config
+	log        *slog.Logger
+	metrics    *Metrics
+	domains    map[string]bool
+	limits     sipmsg.Limits
+	borderLegs *b2bua.LegPolicy     // of legs that go through the border
+	workers    *transaction.Workers // what must not hold up a reader
 
 	secrets   *secret.Cache
 	accounts  *accounts
@@ -122,6 +124,7 @@ func (x *Exchange) build(ctx context.Context) error {
 	}
 	timers := transaction.DefaultTimers()
 	x.tx = transaction.New(timers, x, x.log)
+	x.borderLegs = x.borderPolicy()
 	x.engine = b2bua.New(b2bua.Config{Transactions: x.tx, Timers: timers, Log: x.log, MaxCalls: x.cfg.Limits.Calls, Session: x.cfg.Session.Timers()})
 	trunks, err := x.trunks(ctx)
 	if err != nil {
@@ -130,7 +133,7 @@ func (x *Exchange) build(ctx context.Context) error {
 	x.accountsAway = x.trunkAccounts()
 	x.calls = callcontrol.New(callcontrol.Config{
 		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Transactions: x.tx, Store: x.store, CDR: x.cdr, Media: x.media,
-		Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderPolicy(), Trunks: trunks, Dialplan: plan,
+		Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderLegs, Trunks: trunks, Dialplan: plan,
 		Serves: func(host string) bool { return x.domains[host] }, Denied: x.metrics.denied.Inc, Log: x.log, Now: x.now,
 	})
 	return x.listen()
@@ -243,6 +246,7 @@ func (x *Exchange) listen() error {
 // listenCore binds the core link. Who has no certificate of the configured authority with the border's name is refused
 // in the handshake.
 func (x *Exchange) listenCore(limits transport.Limits) error {
+	limits.SendQueue = corelink.SendQueue
 	c := x.cfg.Core
 	var err error
 	if x.coreCerts, err = c.identity().Load(pki.Server); err != nil {

@@ -74,11 +74,19 @@ func (sd *side) Message(f *transport.Flow, msg sip.Message) {
 		return
 	}
 	if sd.core {
-		sd.x.border.Store(f)
+		if sd.x.border.Load() != f && sd.x.border.Swap(f) != f {
+			sd.x.linked()
+		}
 	} else {
 		sipmsg.RemoveFunc(msg, corelink.IsPrivate) // nobody but the border may speak for the border
 	}
 	sd.x.tx.Message(f, msg)
+}
+
+// linked has a border that has just come ask itself which of our calls it has: it may have ended some while the link was down, or be a new
+// process that never had them.
+func (x *Exchange) linked() {
+	x.workers.Go(func() { x.engine.Audit(x.closing, x.borderLegs, sip.NewHeader(corelink.HeaderAudit, "1")) }, func() {})
 }
 
 func (sd *side) refuse(f *transport.Flow, msg sip.Message, v verdict.Verdict) {

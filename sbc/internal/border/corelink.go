@@ -13,6 +13,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"brickhouse/shared/corelink"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/transaction"
 	"brickhouse/shared/transport"
@@ -142,7 +143,7 @@ func (l *coreLink) dial(ctx context.Context) (*transport.Flow, error) {
 	}
 	return transport.Dial(ctx, transport.DialConfig{
 		Name: string(core), Network: transport.TLS, Remote: netip.AddrPortFrom(addrs[0].Unmap(), uint16(n)),
-		TLS: l.tls, Limits: transport.Limits{MaxMessage: int(l.cfg.Limits.Message)},
+		TLS: l.tls, Limits: transport.Limits{MaxMessage: int(l.cfg.Limits.Message), SendQueue: corelink.SendQueue},
 	}, l.b.realms[core])
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"brickhouse/sbc/internal/sanitize"
+	"brickhouse/shared/corelink"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/transaction"
 	"brickhouse/shared/transport"
@@ -113,6 +114,8 @@ func (b *Border) Request(s *transaction.Server) {
 func (b *Border) road(s *transaction.Server) verdict.Verdict {
 	req, from := s.Request(), b.realmOf(s.Flow())
 	switch {
+	case from == core && isAudit(req):
+		return b.audit(s)
 	case inDialog(req):
 		if b.engine.Request(s) {
 			return verdict.Passed
@@ -167,6 +170,25 @@ func (b *Border) options(from realmName, s *transaction.Server) verdict.Verdict 
 	res.SetBody(nil)
 	if err := s.Respond(res); err != nil {
 		b.log.Debug("answering an OPTIONS", "error", err)
+	}
+	return verdict.Passed
+}
+
+// isAudit reports whether the exchange asks if we have a call.
+func isAudit(req *sip.Request) bool {
+	_, ok := sipmsg.Header(req, corelink.HeaderAudit)
+	return ok && req.Method == sip.OPTIONS
+}
+
+// audit tells the exchange whether we have a call. Where a link broke we may have ended it and could not say so.
+func (b *Border) audit(s *transaction.Server) verdict.Verdict {
+	if !b.engine.Knows(s.Request()) {
+		return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog)
+	}
+	res := sipmsg.Response(s.Request(), sip.StatusOK, "", s.Tag())
+	res.SetBody(nil)
+	if err := s.Respond(res); err != nil {
+		b.log.Debug("answering an audit", "error", err)
 	}
 	return verdict.Passed
 }
