@@ -11,8 +11,8 @@ const (
 	spaceRPID   = "urn:ietf:params:xml:ns:pidf:rpid"
 )
 
-// maxTuples bounds the tuples of one document.
-const maxTuples = 16
+// MaxTuples bounds the tuples of one document.
+const MaxTuples = 16
 
 // PIDF is how somebody can be reached (RFC 3863).
 type PIDF struct {
@@ -81,7 +81,7 @@ func ParsePIDF(data []byte) (PIDF, error) {
 			if err != nil {
 				return PIDF{}, err
 			}
-			if p.Tuples = append(p.Tuples, t); len(p.Tuples) > maxTuples {
+			if p.Tuples = append(p.Tuples, t); len(p.Tuples) > MaxTuples {
 				return PIDF{}, bad("too many tuples")
 			}
 		case c.name.Space == spacePerson && c.name.Local == "person":
