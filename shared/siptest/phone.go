@@ -36,6 +36,7 @@ type Phone struct {
 	regContact string
 	faults     []string
 	texts      []*Message // MESSAGEs that came in
+	subs       map[string]*Subscription
 }
 
 // used is a challenge and how often it was answered.
@@ -194,6 +195,9 @@ func (p *Phone) request(s *serverTx) {
 		}
 		s.respond(481, nil)
 	case "NOTIFY":
+		if p.watched(s) {
+			return
+		}
 		if m.ToTag() != "" {
 			p.notified(s)
 			return

@@ -116,6 +116,14 @@ const (
 	Shutdown            Reason = "shutdown"              // ended because we stop
 )
 
+// Reasons of event subscriptions and publications.
+const (
+	BadEvent          Reason = "bad-event"          // an event package that is not served here
+	SubscriptionLimit Reason = "subscription-limit" // one subscription or publication too many, of an account, a source or in all
+	BriefInterval     Reason = "brief-interval"     // asked for a shorter time than is worth it
+	StalePublication  Reason = "stale-publication"  // names a state that was replaced or has expired
+)
+
 // Reasons of calls that are one too many (sbc/internal/caps).
 const (
 	CallRate       Reason = "call-rate"        // calls a second, in all

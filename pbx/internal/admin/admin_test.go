@@ -36,6 +36,14 @@ type fake struct {
 	fault     error
 }
 
+func (f *fake) SetWaiting(ctx context.Context, number string, fresh, old int) (bool, error) {
+	if _, ok := f.store.Extension(number); !ok {
+		return false, nil
+	}
+	_, err := f.store.PutWaiting(ctx, &store.Waiting{Number: number, New: fresh, Old: old})
+	return true, err
+}
+
 func (f *fake) Store() *store.Store   { return f.store }
 func (f *fake) Calls() []b2bua.Info   { return f.calls }
 func (f *fake) Hangup(id string) bool { return id == "c1" }

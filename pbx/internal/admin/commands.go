@@ -19,13 +19,14 @@ const socketVar = "BRICKHOUSE_PBX_SOCKET"
 
 // Commands are the commands to a running exchange. socket is where it listens unless a flag says otherwise.
 func Commands(socket string) []*cobra.Command {
-	exts, trunks, regs, plan := &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}
-	subs := []*cobra.Command{extensionList(exts), extensionAdd(exts), extensionDel(exts), extensionPasswd(exts), extensionDigest(exts)}
+	exts, trunks, regs, plan, watch := &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}
+	subs := []*cobra.Command{extensionList(exts), extensionAdd(exts), extensionDel(exts), extensionPasswd(exts), extensionDigest(exts), extensionMessages(exts)}
 	return []*cobra.Command{
 		exts.Group("extension", "Extensions, their passwords and rights", socketVar, socket, append(subs, rightCommands(exts)...)...),
 		plan.Group("dialplan", "What becomes of numbers", socketVar, socket, dialplanTest(plan), dialplanDescribe()),
 		trunks.Group("trunk", "Passwords of trunks", socketVar, socket, trunkPasswd(trunks)),
 		regs.Group("registration", "Registered phones", socketVar, socket, registrationList(regs)),
+		watch.Group("subscription", "Who watches whom", socketVar, socket, subscriptionList(watch)),
 		calladmin.Command(socketVar, socket), calladmin.DrainCommand(socketVar, socket), command.Reload(socketVar, socket),
 	}
 }

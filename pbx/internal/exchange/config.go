@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"brickhouse/pbx/internal/dialplan"
+	"brickhouse/pbx/internal/events"
 	"brickhouse/pbx/internal/media"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/conffile"
@@ -34,6 +35,7 @@ type Config struct {
 	Dialplan string                  `yaml:"dialplan" doc:"File that says what becomes of each number, and who may call what through trunks, and how much; pbx dialplan describe prints its keys. Read again on SIGHUP."`
 	Digest   Digest                  `yaml:"digest" doc:"How phones prove who they are."`
 	Session  b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
+	Events   events.Config           `yaml:"events" doc:"Busy lamps, presence and waiting messages (SUBSCRIBE, PUBLISH). A change takes a restart."`
 	Limits   Limits                  `yaml:"limits" doc:"What the exchange takes on."`
 }
 
@@ -98,6 +100,7 @@ func Default() Config {
 		Media:   Media{media.Config{MinPort: 12000, MaxPort: 12999, Silence: time.Minute}},
 		Secrets: secret.DefaultConfig(),
 		Session: b2bua.DefaultSession(),
+		Events:  events.DefaultConfig(),
 		Digest:  Digest{MD5: true, NonceLife: 5 * time.Minute},
 		Limits: Limits{
 			Calls: 10_000, Connections: 10_000, Contacts: 8,
@@ -142,6 +145,7 @@ func (c *Config) Validate() []conffile.Fault {
 	bad(c.Digest.NonceLife < 10*time.Second, "digest.nonce_life", "must be at least 10s", "leave it away")
 	bad(!c.Core.Listen.IsValid() && len(c.Phones.Interfaces) == 0, "phones.interfaces", "neither phones nor a border can reach the exchange", "name at least one interface, or core.listen")
 	fs = append(fs, c.Session.Check()...)
+	fs = append(fs, c.Events.Check("events")...)
 	fs = append(fs, c.Core.check()...)
 	taken := map[string]string{listen.Interface{Transport: "tls", Listen: c.Core.Listen}.Socket(): "core.listen"}
 	fs = append(fs, listen.Check("phones", c.Phones.Interfaces, c.Phones.TLS, taken)...)

@@ -20,6 +20,7 @@ import (
 
 	"brickhouse/pbx/internal/callcontrol"
 	"brickhouse/pbx/internal/dialplan"
+	"brickhouse/pbx/internal/events"
 	"brickhouse/pbx/internal/media"
 	"brickhouse/pbx/internal/registrar"
 	"brickhouse/pbx/internal/store"
@@ -65,6 +66,7 @@ type Exchange struct {
 	tx        *transaction.Layer
 	engine    *b2bua.Engine
 	calls     *callcontrol.Control
+	events    *events.Notifier
 	border    atomic.Pointer[transport.Flow] // the core link, as the border last used it
 
 	coreCerts    *transport.Certificates
@@ -136,6 +138,7 @@ func (x *Exchange) build(ctx context.Context) error {
 		Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderLegs, Trunks: trunks, Dialplan: plan,
 		Serves: func(host string) bool { return x.domains[host] }, Denied: x.metrics.denied.Inc, Log: x.log, Now: x.now,
 	})
+	x.events = x.newEvents()
 	return x.listen()
 }
 
@@ -325,6 +328,7 @@ func (x *Exchange) Run(ctx context.Context) {
 			if _, err := x.store.Expire(ctx, x.now()); err != nil && ctx.Err() == nil {
 				x.log.Error("expiring registrations", "error", err)
 			}
+			x.events.Sweep(x.now())
 			if err := x.calls.EndOverdrawn(ctx); err != nil && ctx.Err() == nil {
 				x.log.Error("ending calls that have used up their minutes", "error", err)
 			}

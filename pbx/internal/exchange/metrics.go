@@ -29,6 +29,7 @@ func (x *Exchange) gauges(m *telemetry.Metrics) {
 		}
 		return float64(n)
 	})
+	m.Gauge("subscriptions", "Event subscriptions.", func() float64 { return float64(x.events.Len()) })
 	m.Gauge("unsaved", "Changes of the state that are not on disk.", func() float64 { return float64(x.store.Unsaved()) })
 	m.Gauge("registrations_early", "Registrations that were answered before they were on disk, since the start.", func() float64 {
 		return float64(x.registrar.EarlyAnswers())

@@ -27,16 +27,18 @@ import (
 //	Message   form of the parsed message; private headers only from the border   here
 //	Request   within a call → call; REGISTER → registrar;
 //	          INVITE → who is it → dialplan → call control                   here
+//	          SUBSCRIBE, PUBLISH → who is it → events                        events.go
 //
 // Phones inside and the border go the same road: the inside is not trusted to be well-behaved either.
 
 // allow lists the methods that the exchange takes.
-const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE"
+const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE, SUBSCRIBE, PUBLISH"
 
 // served tells whether we take a method, within a call or outside.
 func served(m sip.RequestMethod) bool {
 	switch m {
-	case sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER, sip.MESSAGE, sip.REGISTER:
+	case sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER, sip.MESSAGE, sip.REGISTER,
+		sip.SUBSCRIBE, sip.PUBLISH:
 		return true
 	}
 	return false
@@ -146,7 +148,7 @@ func (x *Exchange) road(s *transaction.Server) verdict.Verdict {
 	case len(unsupported(req)) > 0:
 		return verdict.Rejected(sip.StatusBadExtension, verdict.ExtensionRequired)
 	case tag != "":
-		if x.engine.Request(s) {
+		if req.Method == sip.SUBSCRIBE && x.events.Refresh(s, x.isCore(s.Flow())) || x.engine.Request(s) {
 			return verdict.Passed
 		}
 		return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog)
@@ -163,6 +165,9 @@ func (x *Exchange) road(s *transaction.Server) verdict.Verdict {
 		return verdict.Passed
 	case req.Method == sip.MESSAGE:
 		x.aside(s, func() { x.message(s) })
+		return verdict.Passed
+	case req.Method == sip.SUBSCRIBE, req.Method == sip.PUBLISH:
+		x.aside(s, func() { x.event(s) })
 		return verdict.Passed
 	case req.Method == sip.REFER: // to transfer no call
 		return verdict.Rejected(sip.StatusForbidden, verdict.TransferRefused)
@@ -315,6 +320,7 @@ func (x *Exchange) answer(s *transaction.Server, code int, v corelink.Verdict) {
 	if code == sip.StatusMethodNotAllowed {
 		res.AppendHeader(sip.NewHeader("Allow", allow+", REGISTER"))
 	}
+	x.events.Explain(res)
 	if tags := unsupported(s.Request()); code == sip.StatusBadExtension && len(tags) > 0 {
 		res.AppendHeader(sip.NewHeader("Unsupported", strings.Join(tags[:min(len(tags), maxUnsupported)], ", ")))
 	}

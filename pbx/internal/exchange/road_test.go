@@ -76,7 +76,7 @@ func TestRefused(t *testing.T) {
 		code   int
 		header string
 	}{
-		"method":          {transactiontest.NewAsk(sip.PUBLISH, number, own, number), 405, "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE, REGISTER"},
+		"method":          {transactiontest.NewAsk(sip.NOTIFY, number, own, number), 405, "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE, SUBSCRIBE, PUBLISH, REGISTER"},
 		"BYE, no dialog":  {transactiontest.NewAsk(sip.BYE, number, own, number), 481, ""},
 		"unknown dialog":  {unknown, 481, ""},
 		"other domain":    {transactiontest.NewAsk(sip.INVITE, "sip:1@evil.example", own, "sip:1@evil.example"), 404, ""},

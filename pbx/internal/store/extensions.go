@@ -36,6 +36,9 @@ func (s *Store) DeleteExtension(ctx context.Context, number string) (was bool, d
 		if _, err := del[Standing](t, number); err != nil {
 			return err
 		}
+		if _, err := del[Waiting](t, number); err != nil {
+			return err
+		}
 		was, err = del[Extension](t, number)
 		return err
 	})

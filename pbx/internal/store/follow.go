@@ -16,6 +16,7 @@ func (s *Store) follow(ctx context.Context) error {
 		tableCalls:      apply[Call, *Call],
 		tableTolls:      apply[Toll, *Toll],
 		tableStandings:  apply[Standing, *Standing],
+		tableWaiting:    apply[Waiting, *Waiting],
 	}
 	results := make(chan error, 2*len(tables)) // each follower may send a result, and later why it ended
 	for table, apply := range tables {

@@ -15,6 +15,9 @@ const (
 	tableCalls      = "calls"
 	tableTolls      = "tolls"
 	tableStandings  = "standings"
+	tableWaiting    = "waiting"
+
+	tableSubscriptions = "subscriptions" // in memory only
 
 	indexID    = "id"    // primary, of every table
 	indexAOR   = "aor"   // of bindings
@@ -43,8 +46,10 @@ func schema() *memdb.DBSchema {
 		tableTrunks: table(tableTrunks, id(text[Trunk](func(t *Trunk) string { return t.Name }))),
 		tableCalls: table(tableCalls, id(text[Call](func(c *Call) string { return c.ID })),
 			&memdb.IndexSchema{Name: indexTrunk, AllowMissing: true, Indexer: text[Call](func(c *Call) string { return c.Trunk })}),
-		tableTolls:     table(tableTolls, id(text[Toll](func(t *Toll) string { return t.ID }))),
-		tableStandings: table(tableStandings, id(text[Standing](func(s *Standing) string { return s.Extension }))),
+		tableTolls:         table(tableTolls, id(text[Toll](func(t *Toll) string { return t.ID }))),
+		tableWaiting:       table(tableWaiting, id(text[Waiting](func(w *Waiting) string { return w.Number }))),
+		tableSubscriptions: table(tableSubscriptions, id(text[Subscription](func(s *Subscription) string { return s.ID }))),
+		tableStandings:     table(tableStandings, id(text[Standing](func(s *Standing) string { return s.Extension }))),
 	}}
 }
 
@@ -82,7 +87,7 @@ func terminated(s string) []byte {
 
 // Tables are those that the change log must hold.
 func Tables() []string {
-	return []string{tableExtensions, tableBindings, tableCalls, tableTolls, tableStandings}
+	return []string{tableExtensions, tableBindings, tableCalls, tableTolls, tableStandings, tableWaiting}
 }
 
 // Linger is how long a row must last before the change log need write it. Calls that a crash cuts are told of by their records

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-memdb"
@@ -75,6 +76,8 @@ type Store struct {
 	once   sync.Once          // Close
 
 	written chan struct{} // closed by the writer goroutine when it ends
+
+	observer atomic.Pointer[func([]Changed)]
 
 	w writer // touched by the writer goroutine alone
 }

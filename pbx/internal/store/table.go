@@ -22,7 +22,9 @@ func (e *Extension) meta() *row           { return &e.row }
 func (e *Extension) table() string        { return tableExtensions }
 func (e *Extension) limit(o *Options) int { return o.MaxExtensions }
 func (e *Extension) expires() time.Time   { return time.Time{} }
-func (e *Extension) noted(*writer, bool)  {}
+func (e *Extension) noted(w *writer, in bool) {
+	w.changed = append(w.changed, Changed{Extension: e, Gone: !in})
+}
 
 func (b *Binding) key() string          { return b.ID }
 func (b *Binding) meta() *row           { return &b.row }
@@ -31,6 +33,7 @@ func (b *Binding) limit(o *Options) int { return o.MaxBindings }
 func (b *Binding) expires() time.Time   { return b.Expires }
 
 func (b *Binding) noted(w *writer, in bool) {
+	w.changed = append(w.changed, Changed{Binding: b, Gone: !in})
 	if in {
 		w.expiring.set(b.ID, b.Expires)
 	} else {
@@ -43,7 +46,9 @@ func (c *Call) meta() *row           { return &c.row }
 func (c *Call) table() string        { return tableCalls }
 func (c *Call) limit(o *Options) int { return o.MaxCalls }
 func (c *Call) expires() time.Time   { return time.Time{} }
-func (c *Call) noted(*writer, bool)  {}
+func (c *Call) noted(w *writer, in bool) {
+	w.changed = append(w.changed, Changed{Call: c, Gone: !in})
+}
 
 func (t *Toll) key() string          { return t.ID }
 func (t *Toll) meta() *row           { return &t.row }

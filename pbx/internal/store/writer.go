@@ -33,6 +33,7 @@ type writer struct {
 	count    map[string]int // rows by table
 	expiring expiryHeap     // bindings by time of expiry
 	tolls    ledger         // external calls by who answers for them
+	changed  []Changed      // rows of this transaction, for the observer
 }
 
 func newWriter(epoch uint64) writer {
@@ -115,6 +116,7 @@ func (s *Store) commit(batch []*op) {
 		o.to = len(tx.changes)
 	}
 	tx.Commit()
+	s.tell()
 	for _, o := range batch {
 		if o.done == nil {
 			if o.err != nil {
@@ -127,6 +129,15 @@ func (s *Store) commit(batch []*op) {
 		s.append(tx.changes[o.from:o.to], o.durable)
 		close(o.done)
 	}
+}
+
+// tell gives the observer what a transaction has changed.
+func (s *Store) tell() {
+	if observe := s.observer.Load(); observe != nil && len(s.w.changed) > 0 {
+		(*observe)(s.w.changed)
+	}
+	clear(s.w.changed)
+	s.w.changed = s.w.changed[:0]
 }
 
 // append hands changes to the log and closes durable, if there is one, when all of them are on disk. When one never will be, it is

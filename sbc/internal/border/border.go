@@ -82,6 +82,8 @@ type Border struct {
 	maxBans    atomic.Int64  // of the guard's configuration; replaced by Reload
 	readFaults atomic.Uint64 // scrapes that could not read the filter's counters
 
+	watchers *watchers // subscriptions of phones
+
 	workers *transaction.Workers // what must not hold up a reader
 	closing context.Context      // ends with Close
 	stop    context.CancelFunc
@@ -143,6 +145,7 @@ func (b *Border) build() error {
 	}
 	b.cache = regcache.New(b.key, cfg.Limits.Bindings)
 	b.cache.OnGone(b.gone)
+	b.watchers = newWatchers(cfg.Limits.Subscriptions)
 	timers := transaction.DefaultTimers()
 	b.tx = transaction.New(timers, b, b.log, transaction.WithAnswered(b.answered))
 	b.engine = b2bua.New(b2bua.Config{Transactions: b.tx, Timers: timers, Log: b.log, MaxCalls: b.room(), Session: cfg.Session.Timers()})
@@ -292,6 +295,7 @@ func (b *Border) sweep(ctx context.Context) {
 			return
 		case <-t.C:
 			b.cache.Expire(b.now())
+			b.watchers.expire(b.now())
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"brickhouse/sbc/internal/trunk"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/conffile"
+	"brickhouse/shared/eventdoc"
 	"brickhouse/shared/listen"
 	"brickhouse/shared/telemetry"
 )
@@ -55,6 +56,7 @@ type Access struct {
 	Registration Registration       `yaml:"registration" doc:"How long phones are registered."`
 	Redirect     string             `yaml:"redirect" oneof:"pass|refuse" doc:"What becomes of a phone's 3xx (its own call forwarding). pass: the exchange is told the number, nothing else, and decides. refuse: the phone counts as unavailable."`
 	Refer        string             `yaml:"refer" oneof:"pass|refuse" doc:"What becomes of transfers that phones ask for (REFER, Replaces). pass: the exchange executes them, with the rights of who asks. refuse: 403. A change takes a restart."`
+	Events       []string           `yaml:"events" doc:"What phones may watch (SUBSCRIBE): dialog (busy lamps), presence (which they may then publish, too), message-summary. Empty: nothing, and SUBSCRIBE and PUBLISH get 405. A change takes a restart."`
 	Messages     sanitize.Messages  `yaml:"messages" doc:"What messages of phones may be like. A change takes a restart."`
 	SRTP         string             `yaml:"srtp" oneof:"require|allow|never" doc:"require: a phone that offers plain RTP is refused with 488. allow: SRTP if it offers it. never: only plain RTP, for laboratories."`
 }
@@ -84,12 +86,13 @@ type Core struct {
 
 // Limits is what the border takes on.
 type Limits struct {
-	Calls       int           `yaml:"calls" doc:"Calls at a time."`
-	Bindings    int           `yaml:"bindings" doc:"Registered contacts at a time."`
-	Connections int           `yaml:"connections" doc:"Connections per listening socket."`
-	PerSource   int           `yaml:"per_source" doc:"Connections of strangers per source address."`
-	Drain       time.Duration `yaml:"drain" doc:"How long calls may go on after TERM, while no new ones are taken; then they are hung up. A second TERM ends the program at once."`
-	Ring        time.Duration `yaml:"ring" doc:"Longest time that a call rings. Longer than the exchange's, which knows better why a call ends."`
+	Calls         int           `yaml:"calls" doc:"Calls at a time."`
+	Bindings      int           `yaml:"bindings" doc:"Registered contacts at a time."`
+	Connections   int           `yaml:"connections" doc:"Connections per listening socket."`
+	PerSource     int           `yaml:"per_source" doc:"Connections of strangers per source address."`
+	Drain         time.Duration `yaml:"drain" doc:"How long calls may go on after TERM, while no new ones are taken; then they are hung up. A second TERM ends the program at once."`
+	Subscriptions Subscriptions `yaml:"subscriptions" doc:"What phones may watch at a time."`
+	Ring          time.Duration `yaml:"ring" doc:"Longest time that a call rings. Longer than the exchange's, which knows better why a call ends."`
 }
 
 // Default is the configuration that holds where the file says nothing.
@@ -100,7 +103,7 @@ func Default() Config {
 		Log:     telemetry.DefaultLog(),
 		Access: Access{
 			SRTP: "require", Redirect: "pass", Refer: "pass", TLS: listen.DefaultTLS(), Registration: DefaultRegistration(),
-			Messages: sanitize.DefaultMessages(),
+			Messages: sanitize.DefaultMessages(), Events: eventdoc.Packages(),
 		},
 		Peer:      Peer{SRTP: "allow", Refer: "refuse", TLS: listen.DefaultTLS(), Messages: sanitize.DefaultMessages()},
 		Core:      Core{ServerName: "pbx.brickhouse.internal", Limits: sanitize.DefaultLimits()},
@@ -108,7 +111,7 @@ func Default() Config {
 		Guard:     guard.Default(),
 		Session:   b2bua.DefaultSession(),
 		Admission: caps.DefaultConfig(),
-		Limits:    Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Drain: 10 * time.Second, Ring: 4 * time.Minute},
+		Limits:    Limits{Calls: 10_000, Bindings: 200_000, Connections: 10_000, PerSource: 16, Subscriptions: DefaultSubscriptions(), Drain: 10 * time.Second, Ring: 4 * time.Minute},
 	}
 }
 
@@ -142,6 +145,8 @@ func (c *Config) Validate() []conffile.Fault {
 	fs = append(fs, listen.Check("peer", c.Peer.Interfaces, c.Peer.TLS, taken)...)
 	fs = append(fs, listen.NoWebSocket("peer", c.Peer.Interfaces)...)
 	fs = append(fs, c.Access.Registration.check()...)
+	fs = append(fs, checkEvents(c.Access.Events)...)
+	fs = append(fs, c.Limits.Subscriptions.check("limits.subscriptions")...)
 	fs = append(fs, c.Access.Messages.Check("access.messages", string(access))...)
 	fs = append(fs, c.Peer.Messages.Check("peer.messages", string(peer))...)
 	fs = append(fs, c.Core.Limits.Check("core.limits")...)

@@ -94,6 +94,7 @@ func (l *coreLink) run(ctx context.Context) {
 			l.flow, l.born = f, l.b.now()
 			close(l.up)
 			l.mu.Unlock()
+			l.b.workers.Go(func() { l.b.orphaned(l.since()) }, func() {})
 			l.watch(ctx, f, answered)
 		}
 	}

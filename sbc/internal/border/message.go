@@ -49,7 +49,7 @@ func (b *Border) messageIn(s *transaction.Server) verdict.Verdict {
 	if release == nil {
 		return verdict.Passed // with an answer
 	}
-	out := b.newText(party, req)
+	out := b.newText(sip.MESSAGE, party, req)
 	b.realms[access].rules.In(out, req)
 	b.private(out, corelink.RealmAccess, "", s.Flow(), sipmsg.NewTag())
 	_, begun := sipmsg.Header(req, "Proxy-Authorization")
@@ -65,7 +65,7 @@ func (b *Border) messageOut(s *transaction.Server) verdict.Verdict {
 		return verdict.Rejected(430, verdict.NotRegistered) // RFC 5626 §11.6: Flow Failed
 	}
 	callee, _ := topology.User(req.To().Address)
-	out := b.newText(parties{
+	out := b.newText(sip.MESSAGE, parties{
 		called: bound.Contact, caller: topology.Caller(req.From(), b.cfg.Domain), callee: topology.Callee(callee, b.cfg.Domain),
 	}, req)
 	b.realms[access].rules.Out(out, req)
@@ -73,10 +73,10 @@ func (b *Border) messageOut(s *transaction.Server) verdict.Verdict {
 	return b.sendText(&text{b, s, core, func() {}}, bound.Flow, out) // its sender is counted where it came in
 }
 
-// newText is a MESSAGE without words.
-func (b *Border) newText(p parties, in *sip.Request) *sip.Request {
+// newText is a MESSAGE or PUBLISH without words.
+func (b *Border) newText(m sip.RequestMethod, p parties, in *sip.Request) *sip.Request {
 	p.caller.Tag = sipmsg.NewTag()
-	out := dialog.NewClient(sipmsg.NewCallID(), p.caller, p.callee, p.called, nil, 1).First(sip.MESSAGE)
+	out := dialog.NewClient(sipmsg.NewCallID(), p.caller, p.callee, p.called, nil, 1).First(m)
 	if h := in.MaxForwards(); h != nil && h.Val() > 0 && h.Val() <= dialog.MaxForwards {
 		left := sip.MaxForwardsHeader(h.Val() - 1) // loops end although each message is new
 		out.ReplaceHeader(&left)
@@ -122,6 +122,7 @@ func (t *text) onEvent(ev transaction.Event) {
 	} else {
 		t.b.learn(t.server.Flow(), res)
 		rules.Out(out, res)
+		t.b.allowEvents(out)
 	}
 	out.SetBody(nil)
 	sipmsg.Remove(out, "Content-Type")

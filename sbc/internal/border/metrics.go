@@ -37,6 +37,7 @@ func NewMetrics(m *telemetry.Metrics) *Metrics {
 // gauges shows what the border holds.
 func (b *Border) gauges(m *telemetry.Metrics) {
 	m.Gauge("calls", "Calls in hand.", func() float64 { return float64(b.engine.Len()) })
+	m.Gauge("subscriptions", "Event subscriptions of phones.", func() float64 { return float64(b.watchers.len()) })
 	m.Gauge("transactions", "Server and client transactions.", func() float64 {
 		server, client := b.tx.Counts()
 		return float64(server + client)

@@ -108,6 +108,9 @@ func (r *realm) abnormal(f *transport.Flow, why verdict.Reason, method sip.Reque
 	switch why {
 	case verdict.UnknownDomain, verdict.TooManyHops, verdict.LoopDetected, verdict.StrayACK, verdict.StrayResponse:
 	case verdict.UnknownDialog:
+		if method == sip.SUBSCRIBE {
+			return // a console renews hundreds that only our restart has ended
+		}
 		if method == sip.INFO {
 			return // each digit that somebody presses in a call that is over only here
 		}

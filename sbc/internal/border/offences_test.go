@@ -153,7 +153,7 @@ func TestAbnormalFlow(t *testing.T) {
 			{within(transactiontest.NewAsk(sip.BYE, here, own, own)), 481},
 			{within(transactiontest.NewAsk(sip.INFO, here, own, own)), 481},
 			{transactiontest.NewAsk(sip.OPTIONS, "sip:"+domain, own, own, "Max-Forwards: 0"), 483},
-			{transactiontest.NewAsk(sip.PUBLISH, own, own, own), 405},
+			{transactiontest.NewAsk(sip.NOTIFY, own, own, own), 405},
 			{transactiontest.NewAsk(sip.INVITE, own, own, own, "Require: precondition"), 420},
 		} {
 			p.Do(p.flow, a.ask, a.code)

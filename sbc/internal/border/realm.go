@@ -32,7 +32,7 @@ type realm struct {
 func (b *Border) newRealms() map[realmName]*realm {
 	out := map[realmName]*realm{}
 	for name, m := range map[realmName]sanitize.Messages{
-		access: referring(access, b.cfg.Access.Messages, b.cfg.Access.Refer), peer: referring(peer, b.cfg.Peer.Messages, b.cfg.Peer.Refer),
+		access: watching(access, referring(access, b.cfg.Access.Messages, b.cfg.Access.Refer), b.cfg.Access.Events), peer: referring(peer, b.cfg.Peer.Messages, b.cfg.Peer.Refer),
 		core: {Limits: b.cfg.Core.Limits},
 	} {
 		out[name] = &realm{b: b, name: name, rules: sanitize.NewRealm(string(name), m)}
@@ -119,6 +119,7 @@ func (r *realm) Closed(f *transport.Flow, why verdict.Reason) {
 		r.b.core.closed(f)
 	case access:
 		r.b.cache.RemoveFlow(f.ID())
+		r.b.watchers.removeFlow(f.ID())
 	}
 }
 

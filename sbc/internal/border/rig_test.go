@@ -18,6 +18,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"brickhouse/sbc/internal/guard"
+	"brickhouse/shared/eventdoc"
 	"brickhouse/shared/listen"
 	"brickhouse/shared/pki"
 	"brickhouse/shared/sipmsg"
@@ -126,7 +127,7 @@ func (r *rig) config() Config {
 	}
 	edge := listen.Identity{Certificate: r.path("edge.crt"), Key: r.path("edge.key")}
 	c.Domain, c.Aliases, c.State = domain, []string{r.addr(accessHost)}, r.path("state")
-	c.Access = Access{TLS: listen.TLS{Identity: edge}, SRTP: "allow", Refer: "pass", Registration: DefaultRegistration(), Interfaces: []listen.Interface{
+	c.Access = Access{TLS: listen.TLS{Identity: edge}, SRTP: "allow", Refer: "pass", Events: eventdoc.Packages(), Registration: DefaultRegistration(), Interfaces: []listen.Interface{
 		on("tls", accessHost, accessTLS), on("udp", accessHost, accessPort), on("tcp", accessHost, accessPort),
 	}}
 	c.Peer = Peer{TLS: listen.TLS{Identity: edge}, SRTP: "allow", Interfaces: []listen.Interface{

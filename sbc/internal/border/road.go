@@ -22,7 +22,7 @@ import (
 //	Raw       size, form and counts of the bytes                                         here
 //	Message   form of the parsed message, who sent it, may it be here                    here
 //	Request   a request within a call goes to its call; the others by their method       here
-//	            register.go │ invite.go │ message.go
+//	            register.go │ invite.go │ message.go │ subscribe.go
 //
 // Up to and including Message nothing is kept of a stranger: no transaction, no dialog.
 
@@ -117,6 +117,9 @@ func (b *Border) road(s *transaction.Server) verdict.Verdict {
 	case from == core && isAudit(req):
 		return b.audit(s)
 	case inDialog(req):
+		if v, ok := b.subscribed(from, s); ok {
+			return v
+		}
 		if b.engine.Request(s) {
 			return verdict.Passed
 		}
@@ -131,12 +134,27 @@ func (b *Border) road(s *transaction.Server) verdict.Verdict {
 		return b.options(from, s)
 	case req.Method == sip.MESSAGE:
 		return b.message(from, s)
+	case req.Method == sip.SUBSCRIBE && from == access:
+		return b.subscribe(s)
+	case req.Method == sip.PUBLISH && from == access:
+		return b.publish(s)
 	case req.Method == sip.REFER: // to transfer no call
 		return verdict.Rejected(sip.StatusForbidden, verdict.TransferRefused)
 	case req.Method == sip.NOTIFY, req.Method == sip.CANCEL, req.Method == sip.BYE, req.Method == sip.PRACK, req.Method == sip.UPDATE:
 		return verdict.Rejected(sip.StatusCallTransactionDoesNotExists, verdict.UnknownDialog)
 	}
 	return verdict.Rejected(sip.StatusMethodNotAllowed, verdict.MethodNotAllowed)
+}
+
+// subscribed takes what is in the dialog of a subscription. It reports whether it is.
+func (b *Border) subscribed(from realmName, s *transaction.Server) (verdict.Verdict, bool) {
+	switch method := s.Request().Method; {
+	case method == sip.SUBSCRIBE && from == access:
+		return b.resubscribe(s)
+	case method == sip.NOTIFY && from == core:
+		return b.notify(s)
+	}
+	return verdict.Passed, false
 }
 
 // Ack takes the ACK for a 2xx (transaction.User).
@@ -201,6 +219,7 @@ func (b *Border) refuseServer(s *transaction.Server, v verdict.Verdict) {
 		v = verdict.Rejected(sip.StatusForbidden, v.Reason)
 	}
 	res := b.realms[from].rules.Refusal(s.Request(), v)
+	b.allowEvents(res)
 	switch v.Code {
 	case sip.StatusServiceUnavailable:
 		res.AppendHeader(sip.NewHeader("Retry-After", retryAfterCore))

@@ -23,7 +23,7 @@ func TestOptions(t *testing.T) {
 	r := newRig(t, nil)
 	p := r.phone("1001", transport.TLS, 50)
 	res := p.Do(p.flow, transactiontest.NewAsk(sip.OPTIONS, "sip:"+domain, "sip:1001@"+domain, "sip:"+domain), 200)
-	has(t, res, "Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE, REGISTER")
+	has(t, res, "Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE, SUBSCRIBE, PUBLISH, REGISTER")
 	has(t, res, "Accept", "application/sdp")
 	lacks(t, res, "brickhouse", "Server:", "Contact:")
 	carrier, f := r.carrier(carrierHost)
@@ -81,7 +81,7 @@ func TestRefused(t *testing.T) {
 		code   int
 		header string // of the answer
 	}{
-		"method":           {transactiontest.NewAsk(sip.PUBLISH, number, own, number), 405, "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE, REGISTER"},
+		"method":           {transactiontest.NewAsk(sip.NOTIFY, number, own, number), 405, "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE, SUBSCRIBE, PUBLISH, REGISTER"},
 		"INFO, no dialog":  {transactiontest.NewAsk(sip.INFO, number, own, number), 405, "Allow: INVITE, ACK"},
 		"BYE, no dialog":   {transactiontest.NewAsk(sip.BYE, number, own, number), 481, ""},
 		"unknown dialog":   {within(transactiontest.NewAsk(sip.BYE, "sip:x@"+r.addr(accessHost), own, number)), 481, ""},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"brickhouse/shared/eventdoc"
 	"brickhouse/shared/sipmsg"
 	"brickhouse/shared/verdict"
 )
@@ -106,6 +107,9 @@ func content(typ string, data []byte) bool {
 	if typ == typeText {
 		return readable(data)
 	}
+	if ok, known := eventDocument(typ, data); known {
+		return ok
+	}
 	if len(data) > maxSmallBody {
 		return false
 	}
@@ -118,6 +122,23 @@ func content(typ string, data []byte) bool {
 		return sipfrag(string(data))
 	}
 	return false
+}
+
+// eventDocument reports whether a document of a subscription can be read, and whether the type is one of those. The border
+// writes each anew.
+func eventDocument(typ string, data []byte) (ok, known bool) {
+	var err error
+	switch typ {
+	case eventdoc.TypeDialogInfo:
+		_, err = eventdoc.ParseDialogInfo(data)
+	case eventdoc.TypePIDF:
+		_, err = eventdoc.ParsePIDF(data)
+	case eventdoc.TypeSummary:
+		_, err = eventdoc.ParseSummary(data)
+	default:
+		return false, false
+	}
+	return err == nil, true
 }
 
 // readable checks that a text is one in UTF-8, with no control characters but line ends and tabs.

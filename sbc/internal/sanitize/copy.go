@@ -145,6 +145,14 @@ func event(v string, _ sip.Message) (string, bool) {
 	return name, true
 }
 
+// entityTag keeps the name of a published state (RFC 3903 §11.3).
+func entityTag(v string, _ sip.Message) (string, bool) {
+	return v, isToken(v) && len(v) <= maxEntityTag
+}
+
+// maxEntityTag bounds the name of a published state, in bytes.
+const maxEntityTag = 64
+
 // require keeps outbound in the answer to a REGISTER (RFC 5626 §6), and that a REFER wants no subscription.
 func require(v string, src sip.Message) (string, bool) {
 	switch method, code, _ := kind(src); {

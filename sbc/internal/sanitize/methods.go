@@ -1,6 +1,10 @@
 package sanitize
 
-import "github.com/emiago/sipgo/sip"
+import (
+	"github.com/emiago/sipgo/sip"
+
+	"brickhouse/shared/eventdoc"
+)
 
 // The realms, as the border names them.
 const (
@@ -9,9 +13,9 @@ const (
 	realmCore   = "core"
 )
 
-// methods lists what each realm may send. SUBSCRIBE and PUBLISH wait until something behind the border serves them; NOTIFY only answers a REFER, and comes from the exchange.
+// methods lists what each realm may send. NOTIFY comes from the exchange alone; carriers watch nobody.
 var methods = map[string][]sip.RequestMethod{
-	realmAccess: {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER, sip.MESSAGE, sip.REGISTER},
+	realmAccess: {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER, sip.MESSAGE, sip.SUBSCRIBE, sip.PUBLISH, sip.REGISTER},
 	realmPeer:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.REFER},
 	realmCore:   {sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS, sip.INFO, sip.PRACK, sip.UPDATE, sip.NOTIFY, sip.MESSAGE, sip.REGISTER},
 }
@@ -50,9 +54,10 @@ var bodies = map[sip.RequestMethod][]string{
 	sip.PRACK:  {typeSDP},
 	sip.UPDATE: {typeSDP},
 	sip.INFO:   {typeDTMFRelay, typeDTMF},
-	sip.NOTIFY: {typeSipfrag},
+	sip.NOTIFY: {typeSipfrag, eventdoc.TypeDialogInfo, eventdoc.TypePIDF, eventdoc.TypeSummary},
 
 	sip.MESSAGE: {typeText},
+	sip.PUBLISH: {eventdoc.TypePIDF},
 }
 
 const (

@@ -55,6 +55,8 @@ var rules = []rule{
 	{name: "Reason", ways: anyWay, methods: []sip.RequestMethod{sip.INVITE, sip.BYE, sip.CANCEL}, codes: allResponses, also: true, remake: reason},
 
 	{name: "Event", ways: anyWay, methods: []sip.RequestMethod{sip.SUBSCRIBE, sip.NOTIFY, sip.PUBLISH}, needed: true, remake: event},
+	{name: "SIP-ETag", ways: Inward | Outward, methods: []sip.RequestMethod{sip.PUBLISH}, codes: []int{200}, needed: true, remake: entityTag},
+	{name: "SIP-If-Match", ways: Inward, methods: []sip.RequestMethod{sip.PUBLISH}, needed: true, remake: entityTag},
 	{name: "Refer-Sub", ways: anyWay, methods: []sip.RequestMethod{sip.REFER}, codes: allResponses, also: true, needed: true, remake: truth},
 	{name: "Subscription-State", ways: anyWay, methods: []sip.RequestMethod{sip.NOTIFY}, needed: true, remake: subscriptionState},
 }

@@ -83,8 +83,12 @@ func TestMessage(t *testing.T) {
 		"MESSAGE, Latin-1":          {"access", "MESSAGE", "Content-Type: text/plain\r\n", "gr\xfc\xdfe", "reject 415: unsupported-body"},
 		"MESSAGE, C1":               {"access", "MESSAGE", "Content-Type: text/plain\r\n", "\u0085", "reject 415: unsupported-body"},
 		"MESSAGE of a page":         {"access", "MESSAGE", "Content-Type: text/html\r\n", "<b>", "reject 415: unsupported-body"},
-		"PUBLISH":                   {"access", "PUBLISH", "", "", "reject 405: method-not-allowed"},
-		"SUBSCRIBE":                 {"access", "SUBSCRIBE", "", "", "reject 405: method-not-allowed"},
+		"PUBLISH":                   {"access", "PUBLISH", "Content-Type: application/pidf+xml\r\n", "<presence/>", "reject 400: bad-body"},
+		"SUBSCRIBE":                 {"access", "SUBSCRIBE", "", "", "pass"},
+		"SUBSCRIBE of a trunk":      {"peer", "SUBSCRIBE", "", "", "reject 405: method-not-allowed"},
+		"PUBLISH of a trunk":        {"peer", "PUBLISH", "", "", "reject 405: method-not-allowed"},
+		"NOTIFY of a phone":         {"access", "NOTIFY", "", "", "reject 405: method-not-allowed"},
+		"SUBSCRIBE of the exchange": {"core", "SUBSCRIBE", "", "", "reject 405: method-not-allowed"},
 		"no more hops":              {"access", "INVITE", "Max-Forwards: 0\r\n", "", "reject 483: too-many-hops"},
 		"one hop":                   {"access", "INVITE", "Max-Forwards: 1\r\n", "", "pass"},
 		"Require":                   {"access", "INVITE", "Require: precondition\r\n", "", "reject 420: extension-required"},
@@ -351,7 +355,7 @@ func TestCopyBounds(t *testing.T) {
 }
 
 func TestAllow(t *testing.T) {
-	if got := Allow("access"); got != "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE, REGISTER" {
+	if got := Allow("access"); got != "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, MESSAGE, SUBSCRIBE, PUBLISH, REGISTER" {
 		t.Errorf("Allow(access) = %q", got)
 	}
 	if Allow("") != "" || strings.Contains(Allow("peer"), "REGISTER") {
