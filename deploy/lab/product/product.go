@@ -37,6 +37,7 @@ type Options struct {
 	XDP     bool   // filter in the kernel, native, on the border's outer interface; namespaces only
 	Guard   string // lines of YAML in the border's guard section, indented by two
 	SRTP    string // access.srtp; empty: require
+	Keys    string // access.keys, one line of YAML; empty: as shipped
 	UDP     bool   // remote phones may use UDP and TCP, too
 	Ring    string // how long the exchange lets a call ring; empty: 1m
 	Silence string // media silence; empty: 1m
