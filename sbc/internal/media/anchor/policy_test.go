@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"brickhouse/shared/sdp"
 	"brickhouse/shared/verdict"

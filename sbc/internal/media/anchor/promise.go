@@ -41,12 +41,12 @@ func (l *leg) checkPromise(m *sdp.Media, answer bool) (*promise, *Error) {
 	switch {
 	case realm.Secure == Never:
 		return nil, fail(488, verdict.NoCommonMedia, "realm "+realm.Name+" takes no SRTP")
-	case realm.Secure == Require && !l.endpoint.SecureHop: // RFC 5763 §8: who can change a fingerprint is in the middle
-		return nil, fail(488, verdict.SecureMediaRequired, "the fingerprint came over signalling that is not encrypted")
 	case l.secure && l.link == nil:
 		return nil, fail(488, verdict.SecureMediaRequired, "a call keyed by SDES does not change to DTLS")
 	case !m.RTCPMux:
 		return nil, fail(488, verdict.NoCommonMedia, "DTLS-SRTP is taken with rtcp-mux only")
+	case realm.Secure == Require && !l.endpoint.SecureHop: // RFC 5763 §8: who can change a fingerprint is in the middle
+		return nil, fail(488, verdict.SecureMediaRequired, "the fingerprint came over signalling that is not encrypted")
 	}
 	peer, err := dtls.Usable(m.Fingerprints)
 	if err != nil {

@@ -122,7 +122,9 @@ func (s *Session) fault(now time.Time, cfg *Config) verdict.Reason {
 	defer s.mu.Unlock()
 	q := &s.silence
 	if s.closed || s.relay == nil || !s.answered || q.reported {
-		q.since = time.Time{}
+		if cfg.Silence > 0 {
+			q.since = now
+		}
 		return verdict.None
 	}
 	if why := s.linkFaultLocked(now, cfg); why != verdict.None {
@@ -154,7 +156,7 @@ func (s *Session) silentTooLongLocked(now time.Time, limit time.Duration) bool {
 		return false
 	}
 	if s.held {
-		q.since = time.Time{}
+		q.since = now
 		return false
 	}
 	if heard := s.relay.Heard(); heard != q.heard || q.since.IsZero() {
