@@ -181,7 +181,7 @@ func (t *Transport) append(b []byte) []byte {
 	if t.Setup != "" {
 		b = appendLine(b, "a=setup:", t.Setup)
 	}
-	if t.ICE.Ufrag == "" {
+	if t.ICE.Ufrag == "" || t.ICE.Pwd == "" {
 		return b
 	}
 	b = appendLine(b, "a=ice-ufrag:", t.ICE.Ufrag)
