@@ -50,7 +50,7 @@ func TestDTLSMatrix(t *testing.T) {
 				} else {
 					p.isCalled(t, s, in)
 				}
-				p.connect()
+				p.connect(s)
 				s.Established()
 				converse(t, p, in)
 				if got := s.Stats().Sides[A].Suite; got != "AEAD_AES_128_GCM" {
@@ -149,7 +149,7 @@ func TestStrangersHandshake(t *testing.T) {
 		}
 		awaitDropped(t, s, verdict.MediaDTLS, 3)
 		unanswered(t, thief)
-		p.connect()
+		p.connect(s)
 		converse(t, p, in)
 		s.Close()
 	}
@@ -210,7 +210,7 @@ func TestICEPathCantBeStolen(t *testing.T) {
 	if s.Stats().Sides[A].Latched {
 		t.Fatal("a forged check moved the latch")
 	}
-	p.connect()
+	p.connect(s)
 	converse(t, p, in)
 	phoneAt := s.Stats().Sides[A].Remote
 	if phoneAt != addr(p.conn) {
@@ -244,7 +244,7 @@ func TestReofferKeepsKeys(t *testing.T) {
 	s := a.Open("x", web(), inside(), Events{})
 	defer s.Close()
 	p.callIn(t, s, in)
-	p.connect()
+	p.connect(s)
 	converse(t, p, in)
 	first := p.border.ICE
 	reoffer := func(more ...string) {
@@ -315,7 +315,7 @@ func TestLinkFaults(t *testing.T) {
 	s.Established()
 	want(s, 11*time.Second, verdict.HandshakeTimeout)
 	p, s = begin("webphone")
-	p.connect()
+	p.connect(s)
 	s.Established()
 	want(s, 29*time.Second, verdict.None)
 	want(s, 31*time.Second, verdict.ConsentLost)

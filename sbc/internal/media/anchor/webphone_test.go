@@ -135,8 +135,8 @@ func (p *webPhone) send(b []byte) {
 	}
 }
 
-// connect does ICE's check and the handshake.
-func (p *webPhone) connect() {
+// connect does ICE's check and the handshake, and waits until the border has its keys, too.
+func (p *webPhone) connect(s *Session) {
 	p.t.Helper()
 	if p.ufrag != "" {
 		p.nominate()
@@ -153,6 +153,11 @@ func (p *webPhone) connect() {
 		}
 	case <-time.After(patience):
 		p.t.Fatalf("no keys: %v", p.assoc.Failure())
+	}
+	for deadline := time.Now().Add(patience); s.Stats().Sides[A].Suite == ""; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.t.Fatal("the border has no keys")
+		}
 	}
 }
 
