@@ -8,10 +8,10 @@ import (
 )
 
 // TestBrowserPhone lets JsSIP in Chromium call a desk phone inside and be called by it, with hold, a restart of ICE and a line of
-// video that is refused. Each hears the other; nobody on the Internet hears them, and neither side sees the other's addresses.
+// video that is refused, through the kernel filter and its pinholes. Each hears the other; nobody on the Internet hears them, and neither side sees the other's addresses.
 func TestBrowserPhone(t *testing.T) {
 	l := lab.New(t)
-	p := Start(t, l, Options{WSS: true})
+	p := Start(t, l, Options{WSS: true, XDP: true, Guard: "  pinholes: true"})
 	p.Extension("1001", "md5")
 	p.Extension("1002", "md5")
 	internet := l.Internet.Capture()
