@@ -15,7 +15,7 @@ import (
 	"brickhouse/shared/tone"
 )
 
-// Baresip is Debian's baresip 1.0.0: MD5 digest, UDP, TCP and TLS, RTP or SDES-SRTP. It does not check the server's
+// Baresip is Debian's baresip 1.0.0: MD5 digest, UDP, TCP and TLS, RTP, SDES-SRTP or DTLS-SRTP. It does not check the server's
 // certificate, whatever its configuration says; linphone does.
 type Baresip struct {
 	acc  Account
@@ -48,7 +48,7 @@ func (h *Host) Baresip(acc Account) *Baresip {
 	ctrlAddr := netip.AddrPortFrom(h.Addr(), ports.Ctrl) // on loopback 127.0.0.1 belongs to everybody
 	var conf bytes.Buffer
 	err := template.Must(template.New("").Parse(baresipConf)).Execute(&conf, map[string]any{
-		"Addr": acc.self(h), "SIP": b.addr, "Ports": ports, "Ctrl": ctrlAddr, "Dir": b.dir, "CA": acc.CA, "Tone": l.toneFile(name+"/tone.wav", acc.Tone),
+		"Addr": acc.self(h), "SIP": b.addr, "Ports": ports, "Ctrl": ctrlAddr, "Dir": b.dir, "CA": acc.CA, "DTLS": acc.DTLS, "Tone": l.toneFile(name+"/tone.wav", acc.Tone),
 	})
 	if err != nil {
 		l.t.Fatalf("lab: baresip's configuration: %v", err)
@@ -100,7 +100,10 @@ func (b *Baresip) account(regint int) string {
 	if a.Server.IsValid() {
 		fmt.Fprintf(&s, ";outbound=\"sip:%s;transport=%s\"", a.Server, a.transport())
 	}
-	if a.SRTP {
+	switch {
+	case a.DTLS:
+		s.WriteString(";mediaenc=dtls_srtp")
+	case a.SRTP:
 		s.WriteString(";mediaenc=srtp-mand")
 	}
 	if a.AutoAnswer {

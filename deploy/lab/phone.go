@@ -17,6 +17,7 @@ type Account struct {
 	CA             string         // PEM file that vouches for the server, with "tls"
 	SRTP           bool           // SDES-SRTP, mandatory; RTP otherwise
 	Suites         string         // with SRTP: linphone's list of suites, of AES_CM and AES_256_CM (no GCM); baresip offers its own
+	DTLS           bool           // DTLS-SRTP, mandatory; baresip only
 	Codec          string         // "PCMU" (default) or "PCMA"
 	Tone           float64        // what it sings while it talks, Hz; 0 is silence
 	AutoAnswer     bool

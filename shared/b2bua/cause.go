@@ -13,7 +13,7 @@ func causeOf(why verdict.Reason) string {
 	switch why {
 	case verdict.NormalClearing, verdict.CallCancelled, verdict.Transferred, verdict.None:
 		return ""
-	case verdict.MediaTimeout, verdict.PeerLost:
+	case verdict.MediaTimeout, verdict.PeerLost, verdict.HandshakeTimeout, verdict.ICEFailed, verdict.ConsentLost:
 		return `Q.850;cause=27;text="` + string(why) + `"` // destination out of order
 	case verdict.TransportFailure:
 		return `Q.850;cause=38;text="` + string(why) + `"` // network out of order
@@ -25,7 +25,7 @@ func causeOf(why verdict.Reason) string {
 		return `Q.850;cause=19;text="` + string(why) + `"` // alerting, but no answer
 	case verdict.UnknownDialog:
 		return `SIP;cause=481;text="` + string(why) + `"`
-	case verdict.BadBody, verdict.NoCommonMedia, verdict.NoCommonSuite, verdict.SecureMediaRequired, verdict.UnsupportedBody:
+	case verdict.BadBody, verdict.NoCommonMedia, verdict.NoCommonSuite, verdict.SecureMediaRequired, verdict.FingerprintMismatch, verdict.UnsupportedBody:
 		return `SIP;cause=488;text="` + string(why) + `"`
 	case verdict.Internal:
 		return `SIP;cause=500;text="` + string(why) + `"`

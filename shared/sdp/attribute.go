@@ -21,6 +21,14 @@ func (p *parser) attribute(v string) error {
 			p.media.RTCPMux = true
 		}
 		return nil
+	case "group":
+		if p.media == nil {
+			return p.group(value)
+		}
+		return nil
+	}
+	if ours, err := p.transport(name, value); ours {
+		return err
 	}
 	if p.media == nil {
 		return nil // the rest belongs to a medium
@@ -34,6 +42,8 @@ func (p *parser) attribute(v string) error {
 		return p.rtcp(value)
 	case "crypto":
 		return p.crypto(value)
+	case "mid":
+		return p.mid(value)
 	}
 	return nil
 }

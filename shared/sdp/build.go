@@ -25,13 +25,14 @@ func (s *Session) Bytes() []byte {
 	b = append(b, "\r\ns=-\r\nc="...)
 	b = appendAddr(b, conn)
 	b = append(b, "\r\nt=0 0\r\n"...)
+	b = s.appendSession(b)
 	for i := range s.Media {
 		b = s.Media[i].append(b, conn)
 	}
 	return b
 }
 
-// append writes the m= line and its attributes. A refused one has none (RFC 3264 §6).
+// append writes the m= line and its attributes. A refused one has none (RFC 3264 §6) but its name.
 func (m *Media) append(b []byte, session netip.Addr) []byte {
 	b = append(b, "m="...)
 	b = append(b, m.Type...)
@@ -45,14 +46,21 @@ func (m *Media) append(b []byte, session netip.Addr) []byte {
 	}
 	b = append(b, "\r\n"...)
 	if m.Port == 0 {
-		return b
+		return m.appendName(b)
 	}
 	if m.Conn.IsValid() && m.Conn != session {
 		b = append(b, "c="...)
 		b = appendAddr(b, m.Conn)
 		b = append(b, "\r\n"...)
 	}
-	return m.appendAttributes(b)
+	return m.appendAttributes(m.appendName(b))
+}
+
+func (m *Media) appendName(b []byte) []byte {
+	if m.MID == "" {
+		return b
+	}
+	return appendLine(b, "a=mid:", m.MID)
 }
 
 func (m *Media) appendAttributes(b []byte) []byte {
@@ -78,6 +86,7 @@ func (m *Media) appendAttributes(b []byte) []byte {
 	if m.RTCPMux {
 		b = appendLine(b, "a=rtcp-mux")
 	}
+	b = m.Transport.append(b)
 	for _, c := range m.Crypto {
 		words := append([]string{strconv.FormatUint(uint64(c.Tag), 10), c.Suite, c.KeyParams}, c.SessionParams...)
 		b = appendLine(b, "a=crypto:", words...)

@@ -22,6 +22,8 @@ type parser struct {
 	seen  [128]bool // which session lines came
 	last  int       // rank of the last line in its level's order
 	media *Media    // nil before the first m=
+
+	session Transport // of the session level
 }
 
 // Parse reads a description. Every error wraps ErrMalformed. Secrets are never in an error.
@@ -52,6 +54,7 @@ func (p *parser) finish() (*Session, error) {
 	}
 	for i := range p.s.Media {
 		m := &p.s.Media[i]
+		m.Transport = m.under(p.session)
 		if !m.Conn.IsValid() {
 			m.Conn = p.s.Conn
 		}

@@ -1,7 +1,8 @@
 // Package sdp reads and writes session descriptions (RFC 8866), strictly and from fields only.
 //
 // What Parse does not know it forgets, so nothing unlisted can survive into what Bytes writes: the attributes kept are rtpmap,
-// fmtp, ptime, maxptime, the directions, rtcp, rtcp-mux and crypto. The offer/answer model is not here; see the anchor.
+// fmtp, ptime, maxptime, the directions, rtcp, rtcp-mux, crypto, and of browsers fingerprint, setup, ice-lite, ice-ufrag, ice-pwd, mid and
+// the BUNDLE group. The offer/answer model is not here; see the anchor.
 package sdp
 
 import (
@@ -64,6 +65,7 @@ type Session struct {
 	Origin Origin
 	Conn   netip.Addr // c= of the session; zero if each m= line has its own
 	Media  []Media
+	Bundle []string // names of the media that share a transport (RFC 9143)
 }
 
 // Media is one m= line with what belongs to it. What the session level said is already applied to it.
@@ -82,6 +84,8 @@ type Media struct {
 	RTCPAddr  netip.Addr // RFC 3605; zero: not said, so Conn
 	RTCPMux   bool       // RFC 5761 §5.1.1
 	Crypto    []Crypto
+	MID       string // RFC 5888; empty: not said
+	Transport
 }
 
 // RTPMap names the encoding of a payload type (RFC 8866 §6.6).

@@ -90,6 +90,10 @@ const (
 	NoCommonMedia       Reason = "no-common-media"       // nothing in the offer that we relay
 	PortsExhausted      Reason = "ports-exhausted"       // no media port is free
 	MediaTimeout        Reason = "media-timeout"         // no media for the configured silence
+	FingerprintMismatch Reason = "fingerprint-mismatch"  // certificate in DTLS is not the one that the description promised
+	HandshakeTimeout    Reason = "dtls-timeout"          // no DTLS handshake came to an end in time
+	ICEFailed           Reason = "ice-failed"            // no authentic connectivity check came in time
+	ConsentLost         Reason = "consent-lost"          // the phone's checks ceased (RFC 7675)
 	NormalClearing      Reason = "normal-clearing"       // a party hung up
 	CallCancelled       Reason = "call-cancelled"        // caller gave up
 	NoACK               Reason = "no-ack"                // our answer was never acknowledged
@@ -157,7 +161,8 @@ const (
 	MediaLate       Reason = "media-late"        // the call is over
 	MediaStranger   Reason = "media-stranger"    // source is not the one that SDP named or that was latched
 	MediaMalformed  Reason = "media-malformed"   // neither RTP nor RTCP
-	MediaSTUN       Reason = "media-stun"        // STUN, with which phones keep a NAT open; we don't answer it
+	MediaSTUN       Reason = "media-stun"        // STUN that is not for us or not authentic; phones keep a NAT open with it
+	MediaDTLS       Reason = "media-dtls"        // DTLS from a source that nothing has proved, or where none is wanted
 	MediaType       Reason = "media-type"        // payload type was not negotiated
 	MediaAuthFailed Reason = "media-auth-failed" // SRTP tag is wrong
 	MediaReplayed   Reason = "media-replayed"    // SRTP packet was here before or is too old

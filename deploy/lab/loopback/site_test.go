@@ -182,6 +182,9 @@ access:
 {{- if .Opt.Second}}, client: require, client_ca: {{.Path "phones-ca.crt"}},
     certificates: [{certificate: {{.Path "second.crt"}}, key: {{.Path "second.key"}}}]{{end}}}
   srtp: {{.Opt.AccessSRTP}}
+{{- if .Opt.AccessWS}}
+  keys: {websocket: sdes} # siptest's phones are softphones; a browser is in deploy/lab/product
+{{- end}}
 {{- with .Opt.Refer}}
   refer: {{.}}
 {{- end}}

@@ -37,6 +37,8 @@ type Options struct {
 	XDP     bool   // filter in the kernel, native, on the border's outer interface; namespaces only
 	Guard   string // lines of YAML in the border's guard section, indented by two
 	SRTP    string // access.srtp; empty: require
+	WSS     bool   // phones in browsers may come to Web, from the page of lab.Browser
+	Keys    string // access.keys, one line of YAML; empty: as shipped
 	UDP     bool   // remote phones may use UDP and TCP, too
 	Ring    string // how long the exchange lets a call ring; empty: 1m
 	Silence string // media silence; empty: 1m
@@ -121,6 +123,9 @@ func (p *Product) Outside6() netip.AddrPort {
 	return netip.AddrPortFrom(p.Lab.DMZ.Addr6(p.Lab.Internet), p.Outside().Port())
 }
 
+// Web is where phones in browsers reach the border, if Options.WSS says so.
+func (p *Product) Web() netip.AddrPort { return p.Lab.DMZ.Port(p.Lab.Internet, 8443) }
+
 // OutsideUDP is where they reach it by UDP and TCP, if Options.UDP says so.
 func (p *Product) OutsideUDP() netip.AddrPort { return p.Lab.DMZ.Port(p.Lab.Internet, 5060) }
 
@@ -150,7 +155,7 @@ func (p *Product) write(name, text string) {
 		"Domain": Domain, "Dir": p.Dir, "Options": p.opts,
 		"Outside": p.Outside(), "OutsideUDP": p.OutsideUDP(), "Peer": p.Peer(), "Inside": p.Inside(), "InsideTLS": p.InsideTLS(), "Carrier": p.CarrierAddr(),
 		"Core": l.Exchange.Port(l.Core, 5070), "BorderInside": l.DMZ.Addr(l.Core), "CarrierHost": l.Carrier.Addr(l.Internet),
-		"Outside6": p.Outside6(), "Level": or(os.Getenv(LevelEnv), "info"),
+		"Outside6": p.Outside6(), "Web": p.Web(), "Page": lab.BrowserOrigin, "Level": or(os.Getenv(LevelEnv), "info"),
 		"Voice": l.Voice.Prefix, "XDP": p.xdp(), "Media": p.media(),
 	}
 	var b bytes.Buffer
@@ -221,6 +226,14 @@ func (p *Product) RemoteAccount(number string, tone float64) lab.Account {
 		User: number, Password: Password, Domain: Domain, Server: p.Outside(), Transport: "tls", CA: p.CA(), SRTP: true, Tone: tone,
 	}
 }
+
+// WebAccount is how a phone in a browser is set up.
+func (p *Product) WebAccount(number string, tone float64) lab.Account {
+	return lab.Account{User: number, Password: Password, Domain: Domain, Server: p.Web(), Tone: tone}
+}
+
+// Certificate is the file with the border's certificate.
+func (p *Product) Certificate() string { return p.path("sbc.crt") }
 
 // InsideAccount is how a phone on the voice VLAN is set up: UDP and RTP, at the exchange.
 func (p *Product) InsideAccount(number string, tone float64) lab.Account {

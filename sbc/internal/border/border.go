@@ -6,6 +6,7 @@
 package border
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -259,7 +260,7 @@ func (b *Border) mediaRealms() map[realmName]anchor.Realm {
 		}
 		return r
 	}
-	c := make(core, b.cfg.Core.Media, "never")
+	c := make(core, b.cfg.Core.Media, cmp.Or(b.cfg.Core.SRTP, "never"))
 	c.Trusted = true
 	a := make(access, b.cfg.Access.Media, b.cfg.Access.SRTP)
 	a.NAT = true

@@ -59,6 +59,7 @@ type Access struct {
 	Events       []string           `yaml:"events" doc:"What phones may watch (SUBSCRIBE): dialog (busy lamps), presence (which they may then publish, too), message-summary. Empty: nothing, and SUBSCRIBE and PUBLISH get 405. A change takes a restart."`
 	Messages     sanitize.Messages  `yaml:"messages" doc:"What messages of phones may be like. A change takes a restart."`
 	SRTP         string             `yaml:"srtp" oneof:"require|allow|never" doc:"require: a phone that offers plain RTP is refused with 488. allow: SRTP if it offers it. never: only plain RTP, for laboratories."`
+	Keys         MediaKeys          `yaml:"keys" doc:"How SRTP is keyed in calls to a phone, by the transport that it is registered over. A phone that calls chooses itself."`
 }
 
 // Peer is the realm of the trunks.
@@ -81,6 +82,7 @@ type Core struct {
 	Key         string          `yaml:"key" doc:"Its private key, PEM, mode 0600."`
 	CA          string          `yaml:"ca" doc:"Certificate authority that the exchange's certificate comes from, PEM."`
 	Media       MediaAddress    `yaml:"media" doc:"Media addresses towards the inside."`
+	SRTP        string          `yaml:"srtp" oneof:"require|allow|never" doc:"As in access. allow: phones inside that offer SRTP (SDES, over TLS) get it; others are offered RTP."`
 	Limits      sanitize.Limits `yaml:"limits" doc:"The most of everything in a message of the exchange. A change takes a restart."`
 }
 
@@ -102,11 +104,11 @@ func Default() Config {
 		Control: "/run/brickhouse/sbc.sock",
 		Log:     telemetry.DefaultLog(),
 		Access: Access{
-			SRTP: "require", Redirect: "pass", Refer: "pass", TLS: listen.DefaultTLS(), Registration: DefaultRegistration(),
+			SRTP: "require", Keys: DefaultMediaKeys(), Redirect: "pass", Refer: "pass", TLS: listen.DefaultTLS(), Registration: DefaultRegistration(),
 			Messages: sanitize.DefaultMessages(), Events: eventdoc.Packages(),
 		},
 		Peer:      Peer{SRTP: "allow", Refer: "refuse", TLS: listen.DefaultTLS(), Messages: sanitize.DefaultMessages()},
-		Core:      Core{ServerName: "pbx.brickhouse.internal", Limits: sanitize.DefaultLimits()},
+		Core:      Core{ServerName: "pbx.brickhouse.internal", SRTP: "never", Limits: sanitize.DefaultLimits()},
 		Media:     anchor.DefaultConfig(),
 		Guard:     guard.Default(),
 		Session:   b2bua.DefaultSession(),

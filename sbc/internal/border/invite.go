@@ -130,7 +130,7 @@ func (b *Border) plan(trace, caller, callee string) b2bua.Plan {
 // start opens the media of a call and hands it to the engine.
 func (b *Border) start(s *transaction.Server, plan b2bua.Plan, sideA, sideB anchor.Endpoint) verdict.Verdict {
 	id := plan.ID
-	session := b.anchor.Open(id, sideA, sideB, anchor.Events{OnTimeout: func() { b.engine.End(id, verdict.MediaTimeout) }})
+	session := b.anchor.Open(id, sideA, sideB, anchor.Events{OnFault: func(why verdict.Reason) { b.engine.End(id, why) }})
 	plan.Media = media{session}
 	plan.Answer = func(b2bua.Target) { session.Established() }
 	v := b.begin(s, plan)
@@ -197,7 +197,8 @@ func refusal(err error) verdict.Verdict {
 func (b *Border) endpoint(r realmName, f *transport.Flow) anchor.Endpoint {
 	e := anchor.Endpoint{Realm: b.media[r]}
 	if f != nil {
-		e.Local, e.SecureHop = f.Local().Addr().Unmap(), f.Secure()
+		e.Local, e.Remote, e.SecureHop = f.Local().Addr().Unmap(), f.Remote().Addr().Unmap(), f.Secure()
+		e.DTLS = r == access && b.cfg.Access.Keys.of(f.Network()) == "dtls"
 	}
 	return e
 }

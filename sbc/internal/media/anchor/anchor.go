@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"brickhouse/sbc/internal/media/dtls"
 	"brickhouse/sbc/internal/media/keying"
 	"brickhouse/sbc/internal/media/relay"
 	"brickhouse/shared/mediaport"
@@ -67,12 +68,16 @@ type Realm struct {
 type Endpoint struct {
 	Realm     Realm
 	Local     netip.Addr // our address of the signalling flow
+	Remote    netip.Addr // address that the signalling comes from; behind NAT its media do so, too
 	SecureHop bool       // the signalling is TLS, so SDES keys may be sent over it (RFC 4568 §8.2)
+	DTLS      bool       // where we offer SRTP its keys come from DTLS, not from SDES
 }
 
 // Events are called back on a goroutine of the anchor; they must not block.
 type Events struct {
-	OnTimeout func() // once: no valid packet from either side for Config.Silence, while nobody was on hold
+	// OnFault is called once with why the media failed: verdict.MediaTimeout if no valid packet came from either side for Config.Silence
+	// while nobody was on hold, or a reason of DTLS or ICE.
+	OnFault func(verdict.Reason)
 }
 
 // Config sizes the anchor.
@@ -80,6 +85,8 @@ type Config struct {
 	MinPort    uint16        `yaml:"min_port" doc:"lowest UDP port for media"`
 	MaxPort    uint16        `yaml:"max_port" doc:"highest UDP port for media; a call takes two ports on each side"`
 	Silence    time.Duration `yaml:"silence" doc:"a call without any valid media packet for this long is ended; 0 never ends one"`
+	Handshake  time.Duration `yaml:"handshake" doc:"a call whose phone speaks DTLS ends if there are no keys this long after it was answered"`
+	Consent    time.Duration `yaml:"consent" doc:"a call whose phone speaks ICE ends when its checks have ceased for this long (RFC 7675)"`
 	Drain      time.Duration `yaml:"drain" doc:"how long a call's ports swallow late packets after its end"`
 	Quarantine time.Duration `yaml:"quarantine" doc:"how long a port rests before another call may have it"`
 }
@@ -96,7 +103,9 @@ func (e *Error) Error() string { return fmt.Sprintf("%d %s: %s", e.Code, e.Reaso
 
 // DefaultConfig returns what suits a border of some thousand calls; the range stays below Linux's ephemeral ports.
 func DefaultConfig() Config {
-	return Config{MinPort: 16384, MaxPort: 32767, Silence: time.Minute, Drain: 3 * time.Second, Quarantine: 30 * time.Second}
+	return Config{
+		MinPort: 16384, MaxPort: 32767, Silence: time.Minute, Handshake: 10 * time.Second, Consent: 30 * time.Second, Drain: 3 * time.Second, Quarantine: 30 * time.Second,
+	}
 }
 
 // Validate says what is wrong with the configuration.
@@ -106,6 +115,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("min_port and max_port: %d–%d must lie in 1024–65535 and hold four ports at least", c.MinPort, c.MaxPort)
 	case c.Silence < 0 || c.Drain < 0 || c.Quarantine < 0:
 		return errors.New("silence, drain and quarantine must not be negative")
+	case c.Handshake < time.Second || c.Consent < 10*time.Second: // a browser checks its path every few seconds
+		return errors.New("handshake must be at least 1s, consent at least 10s")
 	}
 	return nil
 }
@@ -143,6 +154,9 @@ type Anchor struct {
 	stop   chan struct{} // closed by Close
 	done   sync.WaitGroup
 
+	identity *dtls.Identity
+	slots    dtls.Slots
+
 	ports     portBook
 	strangers chan Stranger // nil: nobody wants to know; set before the first Open
 
@@ -159,6 +173,10 @@ func New(cfg Config, log *slog.Logger) (*Anchor, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	identity, err := dtls.NewIdentity(time.Now())
+	if err != nil {
+		return nil, err
+	}
 	pool, err := mediaport.New(mediaport.Config{Min: cfg.MinPort, Max: cfg.MaxPort, Rest: cfg.Quarantine})
 	if err != nil {
 		return nil, err
@@ -170,12 +188,11 @@ func New(cfg Config, log *slog.Logger) (*Anchor, error) {
 	a := &Anchor{
 		cfg: cfg, log: log, pool: pool, reads: reads, random: rand.Reader, stop: make(chan struct{}),
 		sessions: make(map[*Session]struct{}), relays: make(map[*relay.Session]struct{}), own: make(map[netip.Addr]struct{}),
+		identity: identity, slots: dtls.NewSlots(dtls.MaxHandshakes),
 		dropped: make(map[verdict.Reason]uint64), ports: portBook{users: make(map[uint16]int)},
 	}
-	if cfg.Silence > 0 {
-		a.done.Add(1)
-		go a.watchSilence()
-	}
+	a.done.Add(1)
+	go a.watchFaults()
 	return a, nil
 }
 

@@ -2,6 +2,7 @@ package anchor
 
 import (
 	"crypto/sha256"
+	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -51,6 +52,7 @@ func (s *Session) answerLocked(x *exchange, answer *sdp.Session) ([]byte, *Error
 		return nil, failure
 	}
 	defer crypto.key.Wipe() // the leg keeps a copy
+	crypto.dtls.forgetAddress(media)
 	if failure := s.checkRemote(x.from.Other(), media); failure != nil {
 		return nil, failure
 	}
@@ -58,11 +60,11 @@ func (s *Session) answerLocked(x *exchange, answer *sdp.Session) ([]byte, *Error
 		return nil, failure
 	}
 	types := payloadTypes(x.media, media)
-	if err := answerer.take(media, crypto.key, ours, types); err != nil {
-		return nil, fail(500, verdict.Internal, err.Error())
+	if failure := s.takeLocked(x.from.Other(), media, crypto, ours, types); failure != nil {
+		return nil, failure
 	}
-	if err := offerer.take(x.media, x.crypto.key, x.ours, types); err != nil {
-		return nil, fail(500, verdict.Internal, err.Error())
+	if failure := s.takeLocked(x.from, x.media, x.crypto, x.ours, types); failure != nil {
+		return nil, failure
 	}
 	answerer.mux = answerer.mux && media.RTCPMux
 	offerer.mux = x.media.RTCPMux && !offerer.endpoint.Realm.Trusted
@@ -92,18 +94,40 @@ func (s *Session) keyOffererLocked(x *exchange) *Error {
 	return nil
 }
 
+// takeLocked is take, for DTLS after the agreement.
+func (s *Session) takeLocked(side Side, m *sdp.Media, crypto accepted, ours *outKey, types relay.PayloadTypes) *Error {
+	if crypto.dtls != nil {
+		if failure := s.agreeLocked(side, crypto.dtls); failure != nil {
+			return failure
+		}
+	}
+	if err := s.legs[side].take(m, crypto, ours, types); err != nil {
+		return fail(500, verdict.Internal, err.Error())
+	}
+	return nil
+}
+
 // take puts what a side said into force for its half of the rule. Contexts go on where keys are the same as before. It keeps a
 // copy of theirs.
-func (l *leg) take(m *sdp.Media, theirs *keying.Key, ours *outKey, types relay.PayloadTypes) error {
+func (l *leg) take(m *sdp.Media, crypto accepted, ours *outKey, types relay.PayloadTypes) error {
+	theirs := crypto.key
 	old := l.end
 	end := relay.End{RTP: old.RTP, RTCP: old.RTCP, Types: types}
 	if at, sendable := m.RTP(); sendable {
 		end.RTP, end.RTCP = at, m.RTCP()
-	} else {
+	} else if crypto.dtls == nil || crypto.dtls.ice == "" {
 		end.Muted = true // what it sends still comes from where it was
 	}
 	if l.endpoint.Realm.NAT {
 		end.Latching = relay.FromAnywhere
+	}
+	if crypto.dtls != nil {
+		end.Link, end.Pending = l.link, l.receiver == nil
+		end.Receiver, end.Sender, end.Previous, end.Until = old.Receiver, old.Sender, old.Previous, old.Until
+		if crypto.dtls.ice != "" {
+			end.Latching = relay.Linked
+			end.RTP, end.RTCP = netip.AddrPort{}, netip.AddrPort{}
+		}
 	}
 	switch {
 	case theirs == nil:
@@ -153,7 +177,7 @@ func (s *Session) writeAnswerLocked(x *exchange, media *sdp.Media) []byte {
 	leg := &s.legs[x.from]
 	lines := make([]sdp.Media, len(x.offer.Media))
 	for i, m := range x.offer.Media {
-		lines[i] = sdp.Media{Type: m.Type, Proto: m.Proto, Formats: m.Formats}
+		lines[i] = sdp.Media{Type: m.Type, Proto: m.Proto, Formats: m.Formats, MID: m.MID}
 	}
 	if media != nil {
 		line := &lines[x.audio]
@@ -162,10 +186,18 @@ func (s *Session) writeAnswerLocked(x *exchange, media *sdp.Media) []byte {
 		if x.ours != nil {
 			line.Crypto = []sdp.Crypto{x.ours.Line()}
 		}
+		if x.crypto.dtls != nil {
+			leg.link.describe(line, leg.told, s.anchor.identity, true)
+		}
 	}
-	out := leg.write(&sdp.Session{Media: lines})
-	lines[x.audio].Crypto = nil
+	description := &sdp.Session{Media: lines}
+	leg.bundle = slices.Contains(x.offer.Bundle, lines[x.audio].MID)
+	if leg.bundle && media != nil {
+		description.Bundle = []string{lines[x.audio].MID}
+	}
+	out := leg.write(description)
 	leg.lines, leg.audio = lines, x.audio
+	leg.keep(x.audio, lines[x.audio])
 	return out
 }
 

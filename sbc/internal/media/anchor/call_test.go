@@ -280,7 +280,7 @@ func TestPortsRunOutAndComeBack(t *testing.T) {
 func TestSilenceEndsTheCall(t *testing.T) {
 	a := newAnchor(t, 17800, func(c *Config) { c.Silence = 50 * time.Millisecond })
 	ended := make(chan struct{}, 9)
-	s := a.Open("x", outside(), inside(), Events{OnTimeout: func() { ended <- struct{}{} }})
+	s := a.Open("x", outside(), inside(), Events{OnFault: func(verdict.Reason) { ended <- struct{}{} }})
 	connect(t, s, newPhone(t, "127.0.0.1", gcm), newPhone(t, "127.0.0.1", ""))
 	s.Established()
 	select {
@@ -303,7 +303,10 @@ func TestSilence(t *testing.T) {
 	s := a.Open("x", outside(), inside(), Events{})
 	defer s.Close()
 	now := time.Unix(1000, 0)
-	after := func(d time.Duration) bool { now = now.Add(d); return s.silentTooLong(now, time.Minute) }
+	after := func(d time.Duration) bool {
+		now = now.Add(d)
+		return s.fault(now, &Config{Silence: time.Minute, Handshake: 10 * time.Second, Consent: 30 * time.Second}) != verdict.None
+	}
 	if after(time.Hour) {
 		t.Error("before the offer")
 	}

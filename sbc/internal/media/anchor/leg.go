@@ -29,6 +29,7 @@ type leg struct {
 	wrote  [sha256.Size]byte // hash of that, without the origin
 	lines  []sdp.Media       // the m= lines between us, as last offered or answered; a later offer must have as many
 	audio  int               // which of them is relayed
+	bundle bool              // the far side groups its media (RFC 9143)
 
 	end      relay.End   // its half of the rule in force
 	mux      bool        // RTP and RTCP share a port
@@ -37,6 +38,7 @@ type leg struct {
 	receiver *keying.Receiver
 	ours     *outKey   // what we send with
 	offered  []*outKey // what we offered it and it has not chosen from
+	link     *link     // nil unless keyed by DTLS, or offered so
 }
 
 // outKey is a key of ours with the context that counts what was sent with it. There is never a second one for the same key.
@@ -85,6 +87,7 @@ func (l *leg) prepare(random io.Reader) *Error {
 
 // wipe overwrites all keys.
 func (l *leg) wipe() {
+	l.link.close()
 	l.theirs.Wipe()
 	if l.ours != nil {
 		l.ours.Key.Wipe()

@@ -36,6 +36,7 @@ func (s *Session) offerLocked(from Side, offer *sdp.Session) ([]byte, *Error) {
 		return nil, err
 	}
 	media := &offer.Media[audio]
+	crypto.dtls.forgetAddress(media)
 	if err := s.checkRemote(from, media); err != nil {
 		crypto.key.Wipe()
 		return nil, err
@@ -58,7 +59,19 @@ func (s *Session) writeOfferLocked(to Side, media *sdp.Media) ([]byte, []*outKey
 	leg := &s.legs[to]
 	line := sdp.Media{Type: "audio", Port: leg.port, Proto: "RTP/AVP", RTCPMux: leg.mux}
 	var keys []*outKey
-	if leg.secure || leg.endpoint.Realm.Secure == Require {
+	switch {
+	case leg.offersDTLS():
+		var err *Error
+		if leg.link, err = s.linkLocked(to); err != nil {
+			return nil, nil, err
+		}
+		line.Proto, leg.mux = "UDP/TLS/RTP/SAVPF", true
+		if !leg.endpoint.SecureHop && leg.endpoint.Realm.Secure == Require {
+			return nil, nil, fail(488, verdict.SecureMediaRequired,
+				"no fingerprint may go to realm "+leg.endpoint.Realm.Name+" over signalling that is not encrypted")
+		}
+		leg.link.describe(&line, leg.told, s.anchor.identity, false)
+	case leg.secure || leg.endpoint.Realm.Secure == Require:
 		if !leg.endpoint.SecureHop {
 			return nil, nil, fail(488, verdict.SecureMediaRequired,
 				"SRTP keys must not go to realm "+leg.endpoint.Realm.Name+" over signalling that is not encrypted")
@@ -72,22 +85,47 @@ func (s *Session) writeOfferLocked(to Side, media *sdp.Media) ([]byte, []*outKey
 	describe(&line, media, offeredDirection(media))
 	if len(leg.lines) == 0 {
 		leg.lines, leg.audio = []sdp.Media{{}}, 0
+		if leg.link != nil {
+			leg.lines[0].MID, leg.bundle = firstMID, true // RFC 8829 §5.2.1
+		}
 	}
-	if chosen := leg.lines[leg.audio].Proto; sameSecurity(chosen, line.Proto) {
-		line.Proto = chosen // the profile of the call stays: AVPF, SAVPF
+	before := &leg.lines[leg.audio]
+	if wayOf(before) == wayOf(&line) {
+		line.Proto = before.Proto // the profile of the call stays: AVPF, SAVPF
 	}
-	leg.lines[leg.audio] = line
+	line.MID = before.MID
+	leg.keep(leg.audio, line)
 	lines := slices.Clone(leg.lines)
+	lines[leg.audio] = line
 	for _, k := range keys {
 		lines[leg.audio].Crypto = append(lines[leg.audio].Crypto, k.Line())
 	}
-	return leg.write(&sdp.Session{Media: lines}), keys, nil
+	return leg.write(&sdp.Session{Media: lines, Bundle: leg.bundled()}), keys, nil
 }
 
-func sameSecurity(a, b string) bool {
-	secureA, known := secureProto(a)
-	secureB, _ := secureProto(b)
-	return known && secureA == secureB
+// firstMID names the one medium that we offer.
+const firstMID = "0"
+
+// offersDTLS reports whether our offers to this side are keyed by DTLS: as the call is already, or as the realm's policy has it.
+func (l *leg) offersDTLS() bool {
+	if l.secure || l.link != nil {
+		return l.link != nil
+	}
+	return l.endpoint.DTLS && l.endpoint.Realm.Secure != Never
+}
+
+// keep remembers an m= line of ours without its secrets.
+func (l *leg) keep(i int, line sdp.Media) {
+	line.Crypto, line.ICE = nil, sdp.ICE{}
+	l.lines[i] = line
+}
+
+// bundled are the names in our BUNDLE group.
+func (l *leg) bundled() []string {
+	if !l.bundle || l.lines[l.audio].MID == "" {
+		return nil
+	}
+	return []string{l.lines[l.audio].MID}
 }
 
 // describe copies what may pass from one side's m= line to the other's.

@@ -39,7 +39,7 @@ func inside() Endpoint {
 
 func newAnchor(t testing.TB, lo uint16, change func(*Config)) *Anchor {
 	t.Helper()
-	cfg := Config{MinPort: lo, MaxPort: lo + 199, Silence: time.Minute}
+	cfg := Config{MinPort: lo, MaxPort: lo + 199, Silence: time.Minute, Handshake: 10 * time.Second, Consent: 30 * time.Second}
 	if change != nil {
 		change(&cfg)
 	}

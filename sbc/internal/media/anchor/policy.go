@@ -11,21 +11,11 @@ import (
 	"brickhouse/shared/verdict"
 )
 
-// secureProto tells whether a transport protocol is SRTP with keys from SDES, and whether we know it at all.
-func secureProto(proto string) (secure, known bool) {
-	switch proto {
-	case "RTP/SAVP", "RTP/SAVPF": // RFC 4568 §12, RFC 5124
-		return true, true
-	case "RTP/AVP", "RTP/AVPF":
-		return false, true
-	}
-	return false, false
-}
-
-// accepted is the a=crypto line that we took.
+// accepted is the a=crypto line that we took, or what stands for it with DTLS.
 type accepted struct {
-	tag uint32
-	key *keying.Key
+	tag  uint32
+	key  *keying.Key
+	dtls *promise
 }
 
 // chooseMedia finds the m= line to relay in an offer: the one in use, or the first secure one that may be, or the first plain one
@@ -44,7 +34,7 @@ func (l *leg) chooseMedia(offer *sdp.Session) (int, accepted, *Error) {
 			if !found {
 				first, found = err, true
 			}
-		case crypto.key != nil:
+		case crypto.key != nil || crypto.dtls != nil:
 			return i, crypto, nil
 		case plain < 0:
 			plain = i
@@ -72,21 +62,26 @@ func (l *leg) searchOrder(n int) []int {
 
 // checkOffered decides whether an offered m= line may be relayed, and with which key.
 func (l *leg) checkOffered(m *sdp.Media) (accepted, *Error) {
-	secure, known := secureProto(m.Proto)
-	if !known {
+	keyed := wayOf(m)
+	if keyed == unknown {
 		return accepted{}, fail(488, verdict.NoCommonMedia, "transport "+m.Proto+" is not relayed")
 	}
 	if len(voiceFormats(m)) == 0 {
 		return accepted{}, fail(488, verdict.NoCommonMedia, "no usable payload type is offered")
 	}
-	policy := l.endpoint.Realm.Secure
+	policy, secure := l.endpoint.Realm.Secure, keyed != plain
 	switch {
+	case keyed == byDTLS:
+		p, err := l.checkPromise(m, false)
+		return accepted{dtls: p}, err
 	case !secure && policy == Require:
 		return accepted{}, fail(488, verdict.SecureMediaRequired, "realm "+l.endpoint.Realm.Name+" takes only SRTP")
 	case !secure && l.secure:
 		return accepted{}, fail(488, verdict.SecureMediaRequired, "an encrypted call does not go back to RTP")
 	case !secure:
 		return accepted{}, nil
+	case l.secure && l.link != nil:
+		return accepted{}, fail(488, verdict.SecureMediaRequired, "a call keyed by DTLS does not go back to SDES")
 	case policy == Never:
 		return accepted{}, fail(488, verdict.NoCommonMedia, "realm "+l.endpoint.Realm.Name+" takes no SRTP")
 	case !l.endpoint.SecureHop:
@@ -132,7 +127,7 @@ func (l *leg) chooseCrypto(lines []sdp.Crypto) (accepted, *Error) {
 	if best < 0 {
 		return accepted{}, fail(488, verdict.NoCommonSuite, noSuite(refused))
 	}
-	return accepted{good[best].Tag, good[best].Key}, nil
+	return accepted{tag: good[best].Tag, key: good[best].Key}, nil
 }
 
 // rank is the place of a suite in the realm's order; the length if it is not there.
@@ -165,7 +160,7 @@ func noSuite(refused []error) string {
 // checkAnswered checks the m= line that answers our offer, and the key in it.
 func (l *leg) checkAnswered(m, offered *sdp.Media, ours []*outKey) (accepted, *outKey, *Error) {
 	if m.Type != offered.Type || m.Proto != offered.Proto {
-		if secure, _ := secureProto(offered.Proto); secure {
+		if wayOf(offered) != plain {
 			return accepted{}, nil, fail(488, verdict.SecureMediaRequired, "SRTP was offered, "+m.Proto+" answered")
 		}
 		return accepted{}, nil, fail(488, verdict.NoCommonMedia, offered.Proto+" was offered, "+m.Proto+" answered")
@@ -173,8 +168,12 @@ func (l *leg) checkAnswered(m, offered *sdp.Media, ours []*outKey) (accepted, *o
 	if len(voiceFormats(m)) == 0 {
 		return accepted{}, nil, fail(488, verdict.NoCommonMedia, "no usable payload type is answered")
 	}
-	if secure, _ := secureProto(m.Proto); !secure {
+	switch wayOf(offered) {
+	case plain:
 		return accepted{}, nil, nil
+	case byDTLS:
+		p, err := l.checkPromise(m, true)
+		return accepted{dtls: p}, nil, err
 	}
 	if len(m.Crypto) != 1 { // RFC 4568 §5.1.2
 		return accepted{}, nil, fail(488, verdict.NoCommonSuite, strconv.Itoa(len(m.Crypto))+" crypto lines are answered, not one")
@@ -185,7 +184,7 @@ func (l *leg) checkAnswered(m, offered *sdp.Media, ours []*outKey) (accepted, *o
 	}
 	for _, k := range ours {
 		if k.Tag == p.Tag && k.Key.Suite == p.Key.Suite {
-			return accepted{p.Tag, p.Key}, k, nil
+			return accepted{tag: p.Tag, key: p.Key}, k, nil
 		}
 	}
 	p.Key.Wipe()

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"brickhouse/shared/sdp"
 	"brickhouse/shared/verdict"
@@ -41,7 +42,7 @@ func end(p Policy, secureHop bool) Endpoint {
 // policyAnchor is shared: nothing but descriptions pass through it.
 func policyAnchor(t testing.TB) *Anchor {
 	t.Helper()
-	a, err := New(Config{MinPort: 18400, MaxPort: 18599}, slog.New(slog.DiscardHandler))
+	a, err := New(Config{MinPort: 18400, MaxPort: 18599, Handshake: 10 * time.Second, Consent: 30 * time.Second}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

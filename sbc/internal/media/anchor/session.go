@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"time"
 
 	"brickhouse/sbc/internal/media/relay"
 	"brickhouse/shared/mediaport"
@@ -23,7 +24,7 @@ type Session struct {
 	relay       *relay.Session // nil until the first offer
 	last        *exchange      // the latest offer, answered or not; nil before the first
 	answered    bool           // an answer set the relay
-	established bool
+	established time.Time      // zero: not yet
 	held        bool
 	silence     silence
 	closed      bool
@@ -54,7 +55,9 @@ func (s *Session) ID() string { return s.id }
 func (s *Session) Established() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.established = true
+	if s.established.IsZero() {
+		s.established = time.Now()
+	}
 }
 
 // Replace puts another far party on a side: the next gateway after one that failed, say. What the one before said, its keys

@@ -83,10 +83,14 @@ type silence struct {
 	reported bool
 }
 
-// watchSilence looks at all sessions, often enough to be late by a tenth.
-func (a *Anchor) watchSilence() {
+// watchFaults looks at all sessions, often enough to be late by a tenth.
+func (a *Anchor) watchFaults() {
 	defer a.done.Done()
-	tick := time.NewTicker(min(max(a.cfg.Silence/10, 10*time.Millisecond), time.Second))
+	every := time.Second
+	if a.cfg.Silence > 0 {
+		every = min(max(a.cfg.Silence/10, 10*time.Millisecond), every)
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -94,8 +98,8 @@ func (a *Anchor) watchSilence() {
 			return
 		case now := <-tick.C:
 			for _, s := range a.snapshot() {
-				if s.silentTooLong(now, a.cfg.Silence) && s.events.OnTimeout != nil {
-					s.events.OnTimeout()
+				if why := s.fault(now, &a.cfg); why != verdict.None && s.events.OnFault != nil {
+					s.events.OnFault(why)
 				}
 			}
 		}
@@ -112,12 +116,46 @@ func (a *Anchor) snapshot() []*Session {
 	return sessions
 }
 
-// silentTooLong reports true once.
-func (s *Session) silentTooLong(now time.Time, limit time.Duration) bool {
+// fault tells once why the media failed.
+func (s *Session) fault(now time.Time, cfg *Config) verdict.Reason {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q := &s.silence
-	if s.closed || s.relay == nil || !s.answered || s.held || q.reported {
+	if s.closed || s.relay == nil || !s.answered || q.reported {
+		if cfg.Silence > 0 {
+			q.since = now
+		}
+		return verdict.None
+	}
+	if why := s.linkFaultLocked(now, cfg); why != verdict.None {
+		q.reported = true
+		return why
+	}
+	if !s.silentTooLongLocked(now, cfg.Silence) {
+		return verdict.None
+	}
+	q.reported = true
+	return verdict.MediaTimeout
+}
+
+func (s *Session) linkFaultLocked(now time.Time, cfg *Config) verdict.Reason {
+	if s.established.IsZero() {
+		return verdict.None
+	}
+	for i := range s.legs {
+		if why := s.legs[i].link.failed(now, s.established, cfg); why != verdict.None {
+			return why
+		}
+	}
+	return verdict.None
+}
+
+func (s *Session) silentTooLongLocked(now time.Time, limit time.Duration) bool {
+	q := &s.silence
+	if limit <= 0 {
+		return false
+	}
+	if s.held {
 		q.since = now
 		return false
 	}
@@ -125,9 +163,8 @@ func (s *Session) silentTooLong(now time.Time, limit time.Duration) bool {
 		q.heard, q.since = heard, now
 		return false
 	}
-	if !s.established {
+	if s.established.IsZero() {
 		limit *= ringingFactor
 	}
-	q.reported = now.Sub(q.since) >= limit
-	return q.reported
+	return now.Sub(q.since) >= limit
 }

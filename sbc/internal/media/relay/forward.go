@@ -46,10 +46,14 @@ func (r *reader) packet(pkt []byte, src netip.AddrPort) dropReason {
 		return dropEarly
 	case len(pkt) > maxPacket || src.Port() == 0:
 		return dropMalformed
-	case looksLikeSTUN(pkt):
-		return dropSTUN
 	}
 	in, out := &rule.ends[r.side], &rule.ends[r.side^1]
+	if why, taken := r.link(in, pkt, src); taken {
+		return why
+	}
+	if in.Pending {
+		return dropEarly
+	}
 	if r.rtcp || in.Mux && looksLikeRTCP(pkt) {
 		return r.forwardRTCP(in, out, pkt, src)
 	}
@@ -95,7 +99,9 @@ func (r *reader) admitRTP(in *end, pkt []byte, src netip.AddrPort) ([]byte, drop
 	if err != nil {
 		return nil, openFailure(err)
 	}
-	in.latches.rtp.move(src)
+	if in.Latching != Linked {
+		in.latches.rtp.move(src)
+	}
 	return plain, dropNone
 }
 
@@ -164,7 +170,9 @@ func (r *reader) admitRTCP(in *end, pkt []byte, src netip.AddrPort) ([]byte, dro
 		if err != nil {
 			return nil, openFailure(err)
 		}
-		l.move(src)
+		if in.Latching != Linked {
+			l.move(src)
+		}
 		return plain, dropNone
 	}
 	if !r.rtcp && !l.is(src) || r.rtcp && !in.admitRTCP(src) {

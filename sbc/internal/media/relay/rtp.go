@@ -34,12 +34,6 @@ func (h rtpHeader) validPadding(b []byte) bool {
 	return n > 0 && n <= len(b)-h.length
 }
 
-// looksLikeSTUN tells STUN from everything else on a media port (RFC 8489 §5, RFC 7983 §7). Linphone sends it in each call.
-func looksLikeSTUN(b []byte) bool {
-	const header, cookie = 20, 0x2112A442
-	return len(b) >= header && b[0] < 4 && binary.BigEndian.Uint32(b[4:]) == cookie
-}
-
 // looksLikeRTCP tells RTCP from RTP on one port (RFC 5761 §4).
 func looksLikeRTCP(b []byte) bool {
 	return len(b) >= 2 && b[0]>>6 == 2 && b[1] >= 192 && b[1] <= 223

@@ -11,10 +11,11 @@ import (
 // Latching says whose packets a side takes.
 type Latching uint8
 
-// The ways to latch. With a Receiver none of them matters: there the source of each authentic packet is latched.
+// The ways to latch. With a Receiver only Linked matters: otherwise the source of each authentic packet is latched.
 const (
 	FromHost     Latching = iota // any port of the address that SDP named; then only the first one that came
 	FromAnywhere                 // the source of the first packet of the right form, for phones behind NAT that have no SRTP
+	Linked                       // only what the side's Link has proved and Session.Latch was told
 )
 
 // Rule is how both sides' packets are treated. It is given to Set and never changed after it.
@@ -29,6 +30,8 @@ type End struct {
 	Types     PayloadTypes     // what the side may send
 	Receiver  *keying.Receiver // nil: plain RTP comes from this side
 	Sender    *keying.Sender   // nil: plain RTP goes to this side
+	Pending   bool             // SRTP whose keys are not agreed on yet: nothing is taken and nothing sent
+	Link      Link             // nil: the side speaks neither ICE nor DTLS
 
 	Previous *keying.Receiver // the key before a change: taken until Until or the first packet with the new one
 	Until    time.Time
@@ -81,6 +84,9 @@ func newRule(r Rule, old *rule) *rule {
 
 // sameSource reports whether what was latched under a holds under b. Going from plain to SRTP it does not: nothing was proved.
 func sameSource(a, b *End) bool {
+	if a.Latching == Linked {
+		return b.Latching == Linked && a.Link == b.Link
+	}
 	return a.RTP == b.RTP && a.RTCP == b.RTCP && a.Latching == b.Latching && (a.Receiver == nil) == (b.Receiver == nil)
 }
 
@@ -144,7 +150,8 @@ func (e *end) admitRTCP(src netip.AddrPort) bool {
 
 // target is where RTP for this side goes: the latched source, or else what SDP named.
 func (e *end) target() (netip.AddrPort, bool) {
-	return e.latches.rtp.or(e.RTP), !e.Muted
+	to := e.latches.rtp.or(e.RTP)
+	return to, !e.Muted && !e.Pending && to.IsValid()
 }
 
 // targetRTCP is target for RTCP.
@@ -152,7 +159,7 @@ func (e *end) targetRTCP() (netip.AddrPort, bool) {
 	if e.Mux {
 		return e.target()
 	}
-	return e.latches.rtcp.or(e.RTCP), !e.Muted
+	return e.latches.rtcp.or(e.RTCP), !e.Muted && !e.Pending
 }
 
 func (l *latch) or(named netip.AddrPort) netip.AddrPort {

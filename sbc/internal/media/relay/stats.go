@@ -17,6 +17,7 @@ const (
 	dropStranger
 	dropMalformed
 	dropSTUN
+	dropDTLS
 	dropType
 	dropAuth
 	dropReplayed
@@ -40,6 +41,8 @@ func (d dropReason) reason() verdict.Reason {
 		return verdict.MediaMalformed
 	case dropSTUN:
 		return verdict.MediaSTUN
+	case dropDTLS:
+		return verdict.MediaDTLS
 	case dropType:
 		return verdict.MediaType
 	case dropAuth:
