@@ -7,6 +7,8 @@
 #
 #   udp, tls   callers are a carrier, known by their addresses, as those of the peer are
 #   phones     callers are phones over UDP: the exchange challenges each INVITE, so a call has two
+#
+# SRTP says what the outside takes (never), XDP how the kernel filter is attached (off) to XDP_INTERFACES.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 dir=$(mkdir -p "$1" && cd "$1" && pwd) how=$2 users=${USERS:-1000}
@@ -64,7 +66,7 @@ $realm:
     - {transport: tls, listen: "198.18.0.1:5061"}
   tls: {certificate: "$dir/edge.crt", key: "$dir/edge.key"}
   media: {bind: 198.18.0.1}
-  srtp: never
+  srtp: ${SRTP:-never}
 $([ "$realm" = peer ] && echo "  trunks: [{name: bench, gateways: [{address: \"198.18.0.2:5060\", transport: udp}], sources: $sources}]")
 $other:
   interfaces: [{transport: udp, listen: "198.18.0.1:$idle"}]
@@ -77,7 +79,7 @@ core:
 media: {min_port: 2048, max_port: 65533, silence: 10m}
 limits: {calls: 50000, bindings: 200000, connections: 30000, per_source: 10000}
 guard:
-  xdp: {mode: "off"}
+  xdp: {mode: "${XDP:-off}", interfaces: [${XDP_INTERFACES:-}]}
   allow: [198.18.0.0/16]
 YAML
 cat >"$dir/bench-pbx.yaml" <<YAML

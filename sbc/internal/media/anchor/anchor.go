@@ -82,7 +82,11 @@ type Config struct {
 	Silence    time.Duration `yaml:"silence" doc:"a call without any valid media packet for this long is ended; 0 never ends one"`
 	Drain      time.Duration `yaml:"drain" doc:"how long a call's ports swallow late packets after its end"`
 	Quarantine time.Duration `yaml:"quarantine" doc:"how long a port rests before another call may have it"`
+	Gather     time.Duration `yaml:"gather" doc:"how long a packet may wait for others that are then relayed in one turn: 500us halves what a packet costs when there are many; 0 relays each at once"`
 }
+
+// maxGather is a small part of the 20 ms that packets are apart.
+const maxGather = 5 * time.Millisecond
 
 // Error is why an offer or answer can't be used. Code is the SIP status code for the one who sent it, if it came in a request.
 type Error struct {
@@ -106,6 +110,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("min_port and max_port: %d–%d must lie in 1024–65535 and hold four ports at least", c.MinPort, c.MaxPort)
 	case c.Silence < 0 || c.Drain < 0 || c.Quarantine < 0:
 		return errors.New("silence, drain and quarantine must not be negative")
+	case c.Gather < 0 || c.Gather > maxGather:
+		return fmt.Errorf("gather: %s is not between 0 and %s", c.Gather, maxGather)
 	}
 	return nil
 }
@@ -163,7 +169,7 @@ func New(cfg Config, log *slog.Logger) (*Anchor, error) {
 	if err != nil {
 		return nil, err
 	}
-	reads, err := relay.NewReaders()
+	reads, err := relay.NewReaders(cfg.Gather)
 	if err != nil {
 		return nil, err
 	}

@@ -4,15 +4,17 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"brickhouse/shared/datagram"
 )
 
-// Readers read the sockets of all sessions, on one goroutine for each processor.
+// Readers read the sockets of all sessions, on one thread for each processor.
 type Readers struct {
 	loops   []*loop
 	turn    atomic.Uint64
 	running sync.WaitGroup
+	raised  bool // GOMAXPROCS
 }
 
 // loop is one of the goroutines with what it owns.
@@ -21,11 +23,12 @@ type loop struct {
 	buffers
 }
 
-// NewReaders starts the goroutines. Close ends them.
-func NewReaders() (*Readers, error) {
+// NewReaders starts the threads. Close ends them. gather is how long a packet may wait for others that are then forwarded in the same turn,
+// see datagram.NewPoller. Each thread gets a processor more in the scheduler's count, so that it takes none from other goroutines.
+func NewReaders(gather time.Duration) (*Readers, error) {
 	r := &Readers{}
-	for range runtime.GOMAXPROCS(0) {
-		p, err := datagram.NewPoller()
+	for range min(runtime.GOMAXPROCS(0), runtime.NumCPU()) {
+		p, err := datagram.NewPoller(gather)
 		if err != nil {
 			r.Close()
 			return nil, err
@@ -33,6 +36,8 @@ func NewReaders() (*Readers, error) {
 		r.loops = append(r.loops, &loop{poller: p})
 		r.running.Go(p.Run)
 	}
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(r.loops))
+	r.raised = true
 	return r, nil
 }
 
@@ -45,4 +50,8 @@ func (r *Readers) Close() {
 		_ = l.poller.Close() // it ends Run, which is all that matters
 	}
 	r.running.Wait()
+	if r.raised {
+		r.raised = false
+		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)-len(r.loops)))
+	}
 }
