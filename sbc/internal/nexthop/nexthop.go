@@ -121,7 +121,7 @@ func ask(r route) way {
 	if gw, ok := netip.AddrFromSlice(rs[0].Gw); ok && !gw.IsUnspecified() {
 		w.via = gw.Unmap()
 	}
-	if v, ok := rs[0].Via.(*netlink.Via); ok { // RFC 5549: an IPv4 route over an IPv6 gateway
+	if v, ok := rs[0].Via.(*netlink.Via); ok { // an IPv4 route over an IPv6 gateway
 		if gw, ok := netip.AddrFromSlice(v.Addr); ok {
 			w.via = gw.Unmap()
 		}

@@ -82,8 +82,15 @@ type Config struct {
 	Silence    time.Duration `yaml:"silence" doc:"a call without any valid media packet for this long is ended; 0 never ends one"`
 	Drain      time.Duration `yaml:"drain" doc:"how long a call's ports swallow late packets after its end"`
 	Quarantine time.Duration `yaml:"quarantine" doc:"how long a port rests before another call may have it"`
+	Kernel     string        `yaml:"kernel" oneof:"auto|off" doc:"auto: calls with plain RTP on both sides are relayed by the XDP program, without a turn through user space, once their sources are known; name the inner interface in guard.xdp.interfaces, too. off: all calls are relayed in user space"`
 	Gather     time.Duration `yaml:"gather" doc:"how long a packet may wait for others that are then relayed in one turn: 500us halves what a packet costs when there are many; 0 relays each at once"`
 }
+
+// What Config.Kernel may say; empty is off.
+const (
+	KernelAuto = "auto"
+	KernelOff  = "off"
+)
 
 // maxGather is a small part of the 20 ms that packets are apart.
 const maxGather = 5 * time.Millisecond
@@ -100,7 +107,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%d %s: %s", e.Code, e.Reaso
 
 // DefaultConfig returns what suits a border of some thousand calls; the range stays below Linux's ephemeral ports.
 func DefaultConfig() Config {
-	return Config{MinPort: 16384, MaxPort: 32767, Silence: time.Minute, Drain: 3 * time.Second, Quarantine: 30 * time.Second}
+	return Config{MinPort: 16384, MaxPort: 32767, Silence: time.Minute, Drain: 3 * time.Second, Quarantine: 30 * time.Second, Kernel: KernelAuto}
 }
 
 // Validate says what is wrong with the configuration.
@@ -110,6 +117,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("min_port and max_port: %d–%d must lie in 1024–65535 and hold four ports at least", c.MinPort, c.MaxPort)
 	case c.Silence < 0 || c.Drain < 0 || c.Quarantine < 0:
 		return errors.New("silence, drain and quarantine must not be negative")
+	case c.Kernel != "" && c.Kernel != KernelAuto && c.Kernel != KernelOff:
+		return fmt.Errorf("kernel: %q is none of auto, off", c.Kernel)
 	case c.Gather < 0 || c.Gather > maxGather:
 		return fmt.Errorf("gather: %s is not between 0 and %s", c.Gather, maxGather)
 	}
@@ -184,6 +193,9 @@ func New(cfg Config, log *slog.Logger) (*Anchor, error) {
 	}
 	return a, nil
 }
+
+// UseKernel has plain calls relayed by the kernel. It is called before the first Open.
+func (a *Anchor) UseKernel(k relay.Kernel) { a.reads.UseKernel(k) }
 
 // Open makes the session of a call. It takes no port yet. The id is for logs. Close must be called.
 func (a *Anchor) Open(id string, sideA, sideB Endpoint, ev Events) *Session {
