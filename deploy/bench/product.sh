@@ -8,7 +8,8 @@
 #   udp, tls   callers are a carrier, known by their addresses, as those of the peer are
 #   phones     callers are phones over UDP: the exchange challenges each INVITE, so a call has two
 #
-# SRTP says what the outside takes (never), XDP how the kernel filter is attached (off) to XDP_INTERFACES.
+# SRTP says what the outside takes (never), XDP how the kernel filter is attached (off) to XDP_INTERFACES,
+# GATHER how long packets may wait for others (0s).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 dir=$(mkdir -p "$1" && cd "$1" && pwd) how=$2 users=${USERS:-1000}
@@ -76,11 +77,11 @@ core:
   key: "$dir/sbc-core.key"
   ca: "$dir/ca.crt"
   media: {bind: 198.19.0.1}
-media: {min_port: 2048, max_port: 65533, silence: 10m}
+media: {min_port: 2048, max_port: 65533, silence: 10m, gather: ${GATHER:-0s}}
 limits: {calls: 50000, bindings: 200000, connections: 30000, per_source: 10000}
 guard:
   xdp: {mode: "${XDP:-off}", interfaces: [${XDP_INTERFACES:-}]}
-  allow: [198.18.0.0/16]
+  allow: [198.18.0.0/15]
 YAML
 cat >"$dir/bench-pbx.yaml" <<YAML
 domain: bench.test
