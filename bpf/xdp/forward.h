@@ -89,16 +89,16 @@ static __always_inline int count_flow(const struct stream *t, const __u8 *rtp, _
 	return 1;
 }
 
-static __always_inline int send_on(struct xdp_md *ctx, const struct stream *t, struct ethernet *eth)
+/* Also where it came in: user space knows of each driver whether it takes redirected frames, and not whether XDP_TX arrives (a veth
+ * keeps such a frame for ever unless the far end has a program of its own). */
+static __always_inline int send_on(const struct stream *t, struct ethernet *eth)
 {
 	__builtin_memcpy(eth->destination, t->next_hop, sizeof(eth->destination));
 	__builtin_memcpy(eth->source, t->interface_mac, sizeof(eth->source));
-	if (t->ifindex == ctx->ingress_ifindex)
-		return XDP_TX;
 	return bpf_redirect(t->ifindex, 0);
 }
 
-static __always_inline int forward_ipv4(struct xdp_md *ctx, const struct settings *s, struct ethernet *eth, void *end)
+static __always_inline int forward_ipv4(const struct settings *s, struct ethernet *eth, void *end)
 {
 	struct ipv4 *ip = (void *)(eth + 1);
 	struct udp *u = (void *)(ip + 1);
@@ -141,10 +141,10 @@ static __always_inline int forward_ipv4(struct xdp_md *ctx, const struct setting
 	sum += HOPS | PROTO_UDP << 8;
 	sum += (__u64)ip->source + ip->destination;
 	ip->checksum = ~ones_sum(sum);
-	return send_on(ctx, t, eth);
+	return send_on(t, eth);
 }
 
-static __always_inline int forward_ipv6(struct xdp_md *ctx, const struct settings *s, struct ethernet *eth, void *end)
+static __always_inline int forward_ipv6(const struct settings *s, struct ethernet *eth, void *end)
 {
 	struct ipv6 *ip = (void *)(eth + 1);
 	struct udp *u = (void *)(ip + 1);
@@ -179,7 +179,7 @@ static __always_inline int forward_ipv6(struct xdp_md *ctx, const struct setting
 	ip->hops = HOPS;
 	__builtin_memcpy(ip->source, &t->source.at, sizeof(ip->source));
 	__builtin_memcpy(ip->destination, &t->target.at, sizeof(ip->destination));
-	return send_on(ctx, t, eth);
+	return send_on(t, eth);
 }
 
 /* The XDP action for a packet that nothing is against. A function of its own, which the verifier walks once. */
@@ -193,9 +193,9 @@ __noinline int forward(struct xdp_md *ctx)
 	if (!s || (void *)(eth + 1) > end)
 		return XDP_PASS;
 	if (eth->proto == bpf_htons(ETH_P_IP))
-		return forward_ipv4(ctx, s, eth, end);
+		return forward_ipv4(s, eth, end);
 	if (eth->proto == bpf_htons(ETH_P_IPV6))
-		return forward_ipv6(ctx, s, eth, end);
+		return forward_ipv6(s, eth, end);
 	return XDP_PASS;
 }
 

@@ -50,7 +50,6 @@ enum {
 enum {
 	XDP_DROP = 1,
 	XDP_PASS = 2,
-	XDP_TX = 3,
 };
 
 struct xdp_md {
