@@ -23,6 +23,9 @@
 // So the filter goes on, and bans end in time, while no program runs. Open takes over what is pinned; Attach replaces the program
 // of a pinned link atomically, without one packet passing unfiltered. Close leaves all that in place, Detach leaves nothing.
 //
+// The verifier walks 315,000 of the million instructions that it allows (6.18). Media are sent on by redirect, to interfaces of which the
+// caller knows that their drivers take such frames.
+//
 // Kernel 5.11 or newer is needed, 5.18 for interfaces whose MTU is larger than a page. CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON
 // are needed to load, and write access to the BPF file system; that is to say root, usually. Only little-endian machines.
 //
