@@ -84,24 +84,30 @@ class Peer:
 
 
 def measure(kind, counts, rt, secs):
+    """Rows, each with its bed. SRTP calls are used once: the generator counts anew each time, and a relay that takes a number twice is none."""
     for peer, bed_of in (("rtpengine", Peer), ("product", Product)):
-        for f in "AB":
-            if os.path.exists("%s/%s.legs" % (WORK, f)):
-                os.remove("%s/%s.legs" % (WORK, f))
-        bed = bed_of(kind, max(counts), rt)
-        try:
-            for n in counts:
-                if kind == "kernel":  # calls are handed over after their first packets
-                    media.run(bed.sut, bed.gen, n, 1, 0.5)
-                    time.sleep(1)
-                c0 = bed.border() if peer == "product" else 0
-                r = media.run(bed.sut, bed.gen, n, secs, 0.5)
-                row = {"kind": kind, "peer": peer, **r}
-                if peer == "product":
-                    row["border_s_per_mpkt"] = round((bed.border() - c0) * r["cpu_s_per_mpkt"] / max(1e-9, r["sut_cpu_s"]), 3)
-                yield row, bed
-        finally:
-            bed.close()
+        for some in [counts] if SUITES[kind] == "none" else [[n] for n in counts]:
+            for f in "AB":
+                if os.path.exists("%s/%s.legs" % (WORK, f)):
+                    os.remove("%s/%s.legs" % (WORK, f))
+            bed = bed_of(kind, max(some), rt)
+            try:
+                for n in some:
+                    yield one(kind, peer, bed, n, secs), bed
+            finally:
+                bed.close()
+
+
+def one(kind, peer, bed, n, secs):
+    if kind == "kernel":  # calls are handed over after their first packets
+        media.run(bed.sut, bed.gen, n, 1, 0.5)
+        time.sleep(1)
+    c0 = bed.border() if peer == "product" else 0
+    r = media.run(bed.sut, bed.gen, n, secs, 0.5)
+    row = {"kind": kind, "peer": peer, "asked": n, **r}
+    if peer == "product":
+        row["border_s_per_mpkt"] = round((bed.border() - c0) * r["cpu_s_per_mpkt"] / max(1e-9, r["sut_cpu_s"]), 3)
+    return row
 
 
 KEYS = ("part", "kind", "peer", "calls", "pps_in", "lost", "bad", "cpu_s_per_mpkt", "border_s_per_mpkt", "kinstr_per_pkt", "a2b_us", "b2a_us", "foreign_cpu_pct", "kib_per_call")
@@ -117,7 +123,7 @@ def show(part, row):
 def ratio(kind, rows):
     """The product's CPU per packet divided by the peer's, each the least of all rounds: what others did to the caches and the clock only adds."""
     for n in CALLS:
-        least = {p: min(r["cpu_s_per_mpkt"] for r in rows if r["peer"] == p and r["calls"] == n) for p in ("rtpengine", "product")}
+        least = {p: min(r["cpu_s_per_mpkt"] for r in rows if r["peer"] == p and r["asked"] == n) for p in ("rtpengine", "product")}
         print("# %s, %d calls: product %.2f us a packet, rtpengine %.2f, ratio %.2f" % (kind, n, least["product"], least["rtpengine"], least["product"] / least["rtpengine"]), flush=True)
 
 

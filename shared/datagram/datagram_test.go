@@ -122,7 +122,7 @@ func pollerTells(t *testing.T, gather time.Duration) {
 		s, where := open(t, "127.0.0.1")
 		at[i], all[i] = where, s
 		buf := make([]byte, 10)
-		if keys[i], err = p.Add(s, func() {
+		if keys[i], err = p.Add(s, func(bool) {
 			if _, _, err := s.Receive(buf); err == nil {
 				told <- i
 			}
@@ -167,7 +167,7 @@ func TestPollerReusesPlaces(t *testing.T) {
 	seen := map[uint64]bool{}
 	for range 1000 {
 		s, _ := open(t, "127.0.0.1")
-		key, err := p.Add(s, func() {})
+		key, err := p.Add(s, func(bool) {})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +192,7 @@ func TestAddOfAClosedSocket(t *testing.T) {
 	defer p.close()
 	s, _ := open(t, "127.0.0.1")
 	_ = s.Close()
-	if _, err := p.Add(s, func() {}); !errors.Is(err, ErrClosed) {
+	if _, err := p.Add(s, func(bool) {}); !errors.Is(err, ErrClosed) {
 		t.Errorf("%v", err)
 	}
 }

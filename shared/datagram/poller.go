@@ -33,11 +33,14 @@ type Poller struct {
 // slot is a socket that is watched.
 type slot struct {
 	key   uint64 // generation and place: a number of events that wait may be older than the place's socket
-	ready func()
+	ready func(busy bool)
 }
 
-// pollBatch is how many sockets are told of for one look.
-const pollBatch = 128
+// pollBatch is how many sockets are told of for one look; from pollBusy on some of them will have more than one datagram.
+const (
+	pollBatch = 128
+	pollBusy  = 48
+)
 
 // NewPoller makes a Poller. Run serves it, Close ends it. Run begins no look earlier than gather after the one before, so that a busy
 // Poller finds several sockets at a time: each packet then costs less and waits longer, gather at most. With 0 no packet waits.
@@ -68,8 +71,9 @@ func (p *Poller) watch(fd int, key uint64) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &ev))
 }
 
-// Add has ready called, on Run's goroutine, whenever s has something to read. It returns what Remove takes.
-func (p *Poller) Add(s *Socket, ready func()) (key uint64, err error) {
+// Add has ready called, on Run's goroutine, whenever s has something to read, and again while it has. busy says that many sockets have: it
+// is then cheaper to read s until it is empty than to be called for each datagram. Add returns what Remove takes.
+func (p *Poller) Add(s *Socket, ready func(busy bool)) (key uint64, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.fd < 0 {
@@ -84,7 +88,7 @@ func (p *Poller) Add(s *Socket, ready func()) (key uint64, err error) {
 }
 
 // take finds a place.
-func (p *Poller) take(ready func()) uint64 {
+func (p *Poller) take(ready func(bool)) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := *p.slots.Load()
@@ -143,7 +147,7 @@ func (p *Poller) Run() {
 				return
 			}
 			if s := (*p.slots.Load())[uint32(key)].Load(); s != nil && s.key == key {
-				s.ready()
+				s.ready(n >= pollBusy)
 			}
 		}
 		if p.gather > 0 {

@@ -168,8 +168,24 @@ type buffers struct {
 // room is left behind each packet for what SRTP adds, and one byte to see that a datagram was too long.
 const room = 32
 
-// ready takes one packet from the socket; while there are more it is called again. A panic costs one packet.
-func (r *reader) ready() {
+// drainAtOnce is how many packets are read from a socket in one turn when there are many: what belongs to its call is then at hand.
+const drainAtOnce = 8
+
+// ready takes one packet from the socket, or some; while there are more it is called again.
+func (r *reader) ready(busy bool) {
+	n := 1
+	if busy {
+		n = drainAtOnce
+	}
+	for range n {
+		if !r.receive() {
+			return
+		}
+	}
+}
+
+// receive takes one packet from the socket; false if there was none. A panic costs one packet.
+func (r *reader) receive() (more bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.s.counts[r.side].drop(dropInternal)
@@ -180,13 +196,14 @@ func (r *reader) ready() {
 	switch {
 	case err == nil:
 	case errors.Is(err, datagram.ErrEmpty), errors.Is(err, datagram.ErrClosed):
-		return
+		return false
 	default:
 		time.Sleep(time.Millisecond) // the system is short of something; the socket is still good
-		return
+		return false
 	}
 	if why := r.packet(r.buf[:n:len(r.buf)], src); why != dropNone {
 		r.s.counts[r.side].drop(why)
 		r.refused(why, src)
 	}
+	return true
 }
