@@ -81,7 +81,7 @@ func (b *benched) Memory() (filterbench.Memory, error) {
 	o := &b.f.objs
 	var m filterbench.Memory
 	var hosts [2]uint64
-	all := []*ebpf.Map{o.Tables, o.Dir4, o.Dir6, o.Dir6w, o.Deep6, o.Ports, o.Own, o.Cells, o.Strangers, o.Config, o.Cpus, o.Events}
+	all := []*ebpf.Map{o.Tables, o.Dir4, o.Dir6, o.Dir6w, o.Deep6, o.Ports, o.Own, o.Cells, o.Strangers, o.Config, o.Cpus, o.Events, o.Streams, o.Flows}
 	for i := range uint32(2 * table.Tables) {
 		var inner *ebpf.Map
 		err := o.Tables.Lookup(i, &inner)

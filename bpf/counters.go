@@ -21,10 +21,11 @@ type ListCount struct {
 	Dropped, Monitored uint64
 }
 
-// The room that the counters have, FAMILIES and REASONS in xdp/verdict.h.
+// The room that the counters have, FAMILIES, REASONS and ACTIONS in xdp/verdict.h.
 const (
 	familySlots = 4
 	reasonSlots = 32
+	actionSlots = 8
 )
 
 // Counts are the filter's counters, those that have ever moved.
@@ -41,11 +42,11 @@ func (f *Filter) Counts() (Counts, error) {
 		return Counts{}, fmt.Errorf("reading the filter's counters: %w", err)
 	}
 	var all Counts
-	for i := range uint32(families) * reasonSlots * uint32(actions) {
+	for i := range uint32(families) * reasonSlots * actionSlots {
 		c := Count{
-			Family: Family(i / uint32(actions) / reasonSlots),
-			Reason: Reason(i / uint32(actions) % reasonSlots),
-			Action: Action(i % uint32(actions)),
+			Family: Family(i / actionSlots / reasonSlots),
+			Reason: Reason(i / actionSlots % reasonSlots),
+			Action: Action(i % actionSlots),
 		}
 		for j := range cpus {
 			c.Packets += cpus[j].Counts[i].Packets

@@ -20,6 +20,7 @@ const (
 	edgeActionACTION_DROP    edgeAction = 1
 	edgeActionACTION_MONITOR edgeAction = 2
 	edgeActionACTION_ALLOW   edgeAction = 3
+	edgeActionACTION_FORWARD edgeAction = 4
 )
 
 type edgeAddress struct {
@@ -43,9 +44,16 @@ type edgeCpu struct {
 	Jiffies   uint64
 	Now       uint64
 	Unused    [2]uint64
-	Counts    [512]edgeCount
+	Counts    [1024]edgeCount
 	Dropped   [64]edgeCount
 	Monitored [64]edgeCount
+}
+
+type edgeEndpoint struct {
+	_    structs.HostLayout
+	At   edgeAddress
+	Port uint16
+	Pad  uint16
 }
 
 type edgeEvent struct {
@@ -71,6 +79,17 @@ const (
 	edgeFamilyFAMILY_IPV4  edgeFamily = 1
 	edgeFamilyFAMILY_IPV6  edgeFamily = 2
 )
+
+type edgeFlow struct {
+	_         structs.HostLayout
+	Packets   uint64
+	Bytes     uint64
+	Ssrc      uint32
+	Timestamp uint32
+	Sequence  uint32
+	Pad       uint32
+	Unused    [4]uint64
+}
 
 type edgeGeometry struct {
 	_       structs.HostLayout
@@ -127,6 +146,7 @@ type edgeSettings struct {
 	Short6           uint64
 	OwnOnly          uint64
 	Levels           uint64
+	ForwardUntil     uint64
 	Hosts4           [2]edgeGeometry
 	Hosts6           [2]edgeGeometry
 	Listed4          [2]edgeGeometry
@@ -135,6 +155,20 @@ type edgeSettings struct {
 	Limited          edgeRate
 	All              edgeRate
 	Connections      edgeRate
+}
+
+type edgeStream struct {
+	_            structs.HostLayout
+	From         edgeEndpoint
+	Source       edgeEndpoint
+	Target       edgeEndpoint
+	Slot         uint32
+	Types        [2]uint64
+	Ifindex      uint32
+	Mtu          uint32
+	NextHop      [6]uint8
+	InterfaceMac [6]uint8
+	Pad          uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -149,9 +183,11 @@ const (
 	edgeMapDir6       = "dir6"
 	edgeMapDir6w      = "dir6w"
 	edgeMapEvents     = "events"
+	edgeMapFlows      = "flows"
 	edgeMapOwn        = "own"
 	edgeMapPorts      = "ports"
 	edgeMapStrangers  = "strangers"
+	edgeMapStreams    = "streams"
 	edgeMapTables     = "tables"
 	edgeProgEdge      = "edge"
 	edgeVarKeepAction = "keep_action"
@@ -159,6 +195,7 @@ const (
 	edgeVarKeepFamily = "keep_family"
 	edgeVarKeepLine   = "keep_line"
 	edgeVarKeepReason = "keep_reason"
+	edgeVarKeepStream = "keep_stream"
 )
 
 // loadEdge returns the embedded CollectionSpec for edge.
@@ -218,9 +255,11 @@ type edgeMapSpecs struct {
 	Dir6      *ebpf.MapSpec `ebpf:"dir6"`
 	Dir6w     *ebpf.MapSpec `ebpf:"dir6w"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
+	Flows     *ebpf.MapSpec `ebpf:"flows"`
 	Own       *ebpf.MapSpec `ebpf:"own"`
 	Ports     *ebpf.MapSpec `ebpf:"ports"`
 	Strangers *ebpf.MapSpec `ebpf:"strangers"`
+	Streams   *ebpf.MapSpec `ebpf:"streams"`
 	Tables    *ebpf.MapSpec `ebpf:"tables"`
 }
 
@@ -233,6 +272,7 @@ type edgeVariableSpecs struct {
 	KeepFamily *ebpf.VariableSpec `ebpf:"keep_family"`
 	KeepLine   *ebpf.VariableSpec `ebpf:"keep_line"`
 	KeepReason *ebpf.VariableSpec `ebpf:"keep_reason"`
+	KeepStream *ebpf.VariableSpec `ebpf:"keep_stream"`
 }
 
 // edgeObjects contains all objects after they have been loaded into the kernel.
@@ -263,9 +303,11 @@ type edgeMaps struct {
 	Dir6      *ebpf.Map `ebpf:"dir6"`
 	Dir6w     *ebpf.Map `ebpf:"dir6w"`
 	Events    *ebpf.Map `ebpf:"events"`
+	Flows     *ebpf.Map `ebpf:"flows"`
 	Own       *ebpf.Map `ebpf:"own"`
 	Ports     *ebpf.Map `ebpf:"ports"`
 	Strangers *ebpf.Map `ebpf:"strangers"`
+	Streams   *ebpf.Map `ebpf:"streams"`
 	Tables    *ebpf.Map `ebpf:"tables"`
 }
 
@@ -279,9 +321,11 @@ func (m *edgeMaps) Close() error {
 		m.Dir6,
 		m.Dir6w,
 		m.Events,
+		m.Flows,
 		m.Own,
 		m.Ports,
 		m.Strangers,
+		m.Streams,
 		m.Tables,
 	)
 }
@@ -295,6 +339,7 @@ type edgeVariables struct {
 	KeepFamily *ebpf.Variable `ebpf:"keep_family"`
 	KeepLine   *ebpf.Variable `ebpf:"keep_line"`
 	KeepReason *ebpf.Variable `ebpf:"keep_reason"`
+	KeepStream *ebpf.Variable `ebpf:"keep_stream"`
 }
 
 // edgePrograms contains all programs after they have been loaded into the kernel.

@@ -17,7 +17,7 @@ import (
 
 // layout names the maps' layout in the path of their pins. It changes with any name, type or size in xdp/maps.h; then what was
 // pinned under the one before must still be understood (previous.go).
-const layout = "v3"
+const layout = "v4"
 
 // minKernel is the oldest kernel that has all that the program uses; bpf_ktime_get_coarse_ns is the youngest of it.
 const minKernel = "5.11"
@@ -42,16 +42,17 @@ type Options struct {
 // Filter is the loaded program with its maps. Its methods may be called from any goroutine, except that Attach, Release, Close
 // and Detach must not run at the same time as any other; Sources says what holds for it.
 type Filter struct {
-	objs  edgeObjects
-	mem   *memory
-	set   *table.Set
-	ports *region  // the ports' map in our memory
-	bans  []Ban    // found in the kernel when it was loaded
-	dir   string   // of this layout's pins; empty: nothing is pinned
-	lock  *os.File // held on dir
-	links map[int]*attached
-	fresh bool   // dir was made or empty when it was opened
-	note  string // what the operator should know about where the pins are
+	objs    edgeObjects
+	mem     *memory
+	set     *table.Set
+	ports   *region // the ports' map in our memory
+	streams streams
+	bans    []Ban    // found in the kernel when it was loaded
+	dir     string   // of this layout's pins; empty: nothing is pinned
+	lock    *os.File // held on dir
+	links   map[int]*attached
+	fresh   bool   // dir was made or empty when it was opened
+	note    string // what the operator should know about where the pins are
 }
 
 type attached struct {
@@ -99,6 +100,9 @@ func (f *Filter) open() (err error) {
 		return err
 	}
 	if f.ports, err = newRegion(f.objs.Ports, 65536*8); err != nil {
+		return err
+	}
+	if err = f.openStreams(); err != nil {
 		return err
 	}
 	f.set = table.New(f.mem)

@@ -41,6 +41,11 @@ func (r *region) words(n int) []uint64 {
 	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(r.data))), n)
 }
 
+// rawFlows is one place of the streams' counters.
+func rawFlows(r *region, slot uint32) *rawFlow {
+	return &unsafe.Slice((*rawFlow)(unsafe.Pointer(unsafe.SliceData(r.data))), MaxStreams)[slot]
+}
+
 // memory is the kernel's side of the tables (table.Memory). Its mutex guards the settings, which others change, too.
 type memory struct {
 	maps  *edgeObjects

@@ -3,6 +3,7 @@ package bpf
 import (
 	"encoding/binary"
 	"errors"
+	"math/bits"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,11 +20,26 @@ import (
 	"brickhouse/bpf/table"
 )
 
-// memoryV2 is the kernel's side of the tables in layout v2 (table.Memory), as far as its test needs it.
+// oldTables is how the tables stood in layouts v2 and v3: how many in a generation, and where in struct settings the geometries of generation 1
+// are; 0: nowhere.
+type oldTables struct {
+	layout                  string
+	tables                  int
+	hosts4, hosts6, listed4 int
+	shift                   bool // a geometry says the shift, too
+}
+
+var (
+	tablesOfV2 = oldTables{layout: "v2", tables: 4, hosts4: 56 + 16, hosts6: 88 + 16}
+	tablesOfV3 = oldTables{layout: "v3", tables: 5, hosts4: 64 + 24, hosts6: 112 + 24, listed4: 160 + 24, shift: true}
+)
+
+// memoryV2 is the kernel's side of the tables in an older layout (table.Memory), as far as its test needs it.
 type memoryV2 struct {
 	t    *testing.T
 	maps map[string]*ebpf.Map
 	held *[]*region
+	oldTables
 }
 
 func (m memoryV2) Fixed() (dir4, dir6, dir6w []table.Line, blank bool) {
@@ -45,8 +61,8 @@ func (m memoryV2) Next(lines [table.Tables]int) (out [table.Tables][]table.Line,
 		defer inner.Close()
 		r, err := newRegion(inner, n*64)
 		must(m.t, err)
-		if i < tablesV2 {
-			must(m.t, m.maps["tables"].Put(uint32(tablesV2+i), inner))
+		if i < m.tables {
+			must(m.t, m.maps["tables"].Put(uint32(m.tables+i), inner))
 		}
 		regions = append(regions, r)
 		out[i] = r.lines(n)
@@ -54,14 +70,20 @@ func (m memoryV2) Next(lines [table.Tables]int) (out [table.Tables][]table.Line,
 	return out, regions, nil
 }
 
-// Flip writes the settings as struct settings stood in layout v2: generation first, the geometries from byte 56 on.
+// Flip writes the settings as struct settings stood: generation first.
 func (m memoryV2) Flip(g table.Geometries, _ uint64) error {
 	s, err := m.maps["config"].LookupBytes(uint32(0))
 	must(m.t, err)
 	binary.NativeEndian.PutUint32(s, 1)
-	for at, g := range map[int]table.Geometry{56 + 16: g.Hosts4, 88 + 16: g.Hosts6} {
+	for at, g := range map[int]table.Geometry{m.hosts4: g.Hosts4, m.hosts6: g.Hosts6, m.listed4: g.Listed4} {
+		if at == 0 || g.Buckets == 0 {
+			continue
+		}
 		binary.NativeEndian.PutUint64(s[at:], g.Buckets)
 		binary.NativeEndian.PutUint64(s[at+8:], g.Seed)
+		if m.shift {
+			binary.NativeEndian.PutUint64(s[at+16:], uint64(bits.Len64(g.Buckets)-1))
+		}
 	}
 	return m.maps["config"].Put(uint32(0), s)
 }
@@ -71,18 +93,18 @@ func (memoryV2) Trie(netip.Prefix, table.Meta) error { return nil }
 func (memoryV2) Short(bool) error                    { return nil }
 func (memoryV2) Deep() map[netip.Prefix]table.Meta   { return map[netip.Prefix]table.Meta{} }
 
-// layoutV2 puts the program of layout v2 on bh0, pinned as it was then. testdata/edge_v2.o is that program as it was released.
-func (w *wire) layoutV2(t *testing.T, bans map[netip.Prefix]Ban) {
+// layoutOf puts the program of an older layout on bh0, pinned as it was then. testdata/edge_v….o is that program as it was released.
+func (w *wire) layoutOf(t *testing.T, old oldTables, bans map[netip.Prefix]Ban) {
 	t.Helper()
-	dir := filepath.Join(w.bpffs, "bh-test", "v2")
+	dir := filepath.Join(w.bpffs, "bh-test", old.layout)
 	must(t, os.MkdirAll(dir, 0o700))
-	spec, err := ebpf.LoadCollectionSpec("testdata/edge_v2.o")
+	spec, err := ebpf.LoadCollectionSpec("testdata/edge_" + old.layout + ".o")
 	must(t, err)
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}})
 	must(t, err)
 	defer c.Close()
 	var held []*region
-	s := table.New(memoryV2{t, c.Maps, &held})
+	s := table.New(memoryV2{t, c.Maps, &held, old})
 	for p, b := range bans {
 		must(t, s.Ban(p, b.List, b.Until))
 	}
@@ -96,8 +118,13 @@ func (w *wire) layoutV2(t *testing.T, bans map[netip.Prefix]Ban) {
 	must(t, l.Close())
 }
 
-// The bans of layout v2 move into this one, with their lists; under a flood nothing passes while they do, also when that is interrupted.
-func TestRootMigrateV2(t *testing.T) {
+// The bans of layouts v2 and v3 move into this one, with their lists; under a flood nothing passes while they do, also when that is
+// interrupted.
+func TestRootMigrateV2(t *testing.T) { migrates(t, tablesOfV2) }
+
+func TestRootMigrateV3(t *testing.T) { migrates(t, tablesOfV3) }
+
+func migrates(t *testing.T, old oldTables) {
 	w := newWire(t)
 	end := table.TickOf(now(t) + time.Hour)
 	bans := map[netip.Prefix]Ban{}
@@ -106,8 +133,8 @@ func TestRootMigrateV2(t *testing.T) {
 	} {
 		bans[netip.MustParsePrefix(p)] = b
 	}
-	w.layoutV2(t, bans)
-	w.expect(t, "layout v2", false)
+	w.layoutOf(t, old, bans)
+	w.expect(t, "the layout before", false)
 	stop := w.flood(t)
 	w.loadOnly(t).abort(t)
 	f := w.loadOnly(t)
@@ -132,8 +159,8 @@ func TestRootMigrateV2(t *testing.T) {
 		t.Error("nothing was sent")
 	}
 	w.silent(t)
-	if _, err := os.Stat(filepath.Join(w.bpffs, "bh-test", "v2")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("pins of layout v2 are left: %v", err)
+	if _, err := os.Stat(filepath.Join(w.bpffs, "bh-test", old.layout)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("pins of the layout before are left: %v", err)
 	}
 	w.expect(t, "this layout", false)
 	must(t, f.Detach())

@@ -12,6 +12,8 @@ const (
 	portSIPTCP = 2
 	portMedia  = 4
 	portOpen   = 8
+
+	portForward = 16
 )
 
 // Ports say what the border listens on. All media ports are closed until they are opened.
@@ -21,7 +23,7 @@ type Ports struct {
 	MediaLast      uint16
 }
 
-// SetPorts takes over what is behind the local ports.
+// SetPorts takes over what is behind the local ports. There must be no stream yet.
 func (f *Filter) SetPorts(p Ports) {
 	next := make([]uint64, 65536)
 	for _, n := range p.SIPUDP {

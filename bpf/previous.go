@@ -22,9 +22,11 @@ import (
 // Layout v1 held bans in stock maps, keyed by address: host4 and host6 by host, site6 by IPv6 /64, network4 and network6 by prefix. A
 // value begins with the end on CLOCK_MONOTONIC in ns, all ones for never. A ban from there has no list.
 //
+// Layout v3 had no streams, and fewer counters.
+//
 // Layout v2 had the tables of this one but for that of listed hosts, so there were four in a generation; and nothing but ports told where
 // media ports are closed.
-var previous = [...]string{"v2", "v1"}
+var previous = [...]string{"v3", "v2", "v1"}
 
 func (f *Filter) previousDirs() (dirs [len(previous)]string) {
 	for i, v := range previous {
@@ -37,7 +39,7 @@ func (f *Filter) previousDirs() (dirs [len(previous)]string) {
 func (f *Filter) previousBans() ([]Ban, error) {
 	dirs := f.previousDirs()
 	var all []Ban
-	for i, read := range [len(previous)]func(string) ([]Ban, error){bansV2, bansV1} {
+	for i, read := range [len(previous)]func(string) ([]Ban, error){bansV3, bansV2, bansV1} {
 		bans, err := readPrevious(dirs[i], read)
 		if err != nil {
 			return nil, err
@@ -62,11 +64,19 @@ func readPrevious(dir string, read func(string) ([]Ban, error)) ([]Ban, error) {
 	return read(dir)
 }
 
+// bansV3 reads the bans of hosts and IPv6 /64s.
+func bansV3(dir string) ([]Ban, error) {
+	return bansOf(dir, tables, table.Hosts4, table.Hosts6, table.Listed4)
+}
+
 // tablesV2 is how many tables a generation of layout v2 had: hosts of IPv4 and IPv6 came first, as they do now.
 const tablesV2 = 4
 
 // bansV2 reads the bans of IPv4 hosts and IPv6 /64s.
-func bansV2(dir string) ([]Ban, error) {
+func bansV2(dir string) ([]Ban, error) { return bansOf(dir, tablesV2, table.Hosts4, table.Hosts6) }
+
+// bansOf reads the bans in some tables of the generation in force, of so many.
+func bansOf(dir string, tables uint32, which ...uint32) ([]Ban, error) {
 	config, err := ebpf.LoadPinnedMap(filepath.Join(dir, "config"), nil)
 	if errors.Is(err, fs.ErrNotExist) { // it was never loaded to the end
 		return nil, nil
@@ -75,11 +85,11 @@ func bansV2(dir string) ([]Ban, error) {
 		return nil, fmt.Errorf("bans of the previous layout: %w", err)
 	}
 	defer config.Close()
-	tables, err := ebpf.LoadPinnedMap(filepath.Join(dir, "tables"), nil)
+	all, err := ebpf.LoadPinnedMap(filepath.Join(dir, "tables"), nil)
 	if err != nil {
 		return nil, fmt.Errorf("bans of the previous layout: %w", err)
 	}
-	defer tables.Close()
+	defer all.Close()
 	settings, err := config.LookupBytes(uint32(0))
 	if err != nil {
 		return nil, fmt.Errorf("settings of the previous layout: %w", err)
@@ -87,7 +97,7 @@ func bansV2(dir string) ([]Ban, error) {
 	if len(settings) < 4 {
 		return nil, fmt.Errorf("settings of the previous layout have %d bytes: %w", len(settings), ErrLayout)
 	}
-	return bansIn(tables, binary.NativeEndian.Uint32(settings)&1*tablesV2, table.Hosts4, table.Hosts6)
+	return bansIn(all, binary.NativeEndian.Uint32(settings)&1*tables, which...)
 }
 
 // bansV1 reads all bans.

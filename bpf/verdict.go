@@ -54,10 +54,11 @@ const (
 	ActionDrop                  // dropped
 	ActionMonitor               // would be dropped, but passed: monitor mode
 	ActionAllow                 // its source is on the never-ban list; nothing more was asked
+	ActionForward               // media of a call, sent on to the other side
 	actions                     // how many there are
 )
 
-var actionWords = [actions]string{"pass", "drop", "monitor", "allow"}
+var actionWords = [actions]string{"pass", "drop", "monitor", "allow", "forward"}
 
 // String is the word for a as metrics show it.
 func (a Action) String() string {

@@ -31,7 +31,7 @@ func TestVerdictHeader(t *testing.T) {
 			t.Errorf("REASON_%s is called %q", m[1], m[4])
 		}
 	}
-	for name, want := range map[string]int{"FAMILIES": familySlots, "REASONS": reasonSlots, "ACTIONS": int(actions)} {
+	for name, want := range map[string]int{"FAMILIES": familySlots, "REASONS": reasonSlots, "ACTIONS": actionSlots} {
 		if !strings.Contains(string(src), "#define "+name+" "+strconv.Itoa(want)+"\n") {
 			t.Errorf("verdict.h does not define %s as %d", name, want)
 		}
@@ -62,7 +62,7 @@ func TestGeneratedEnums(t *testing.T) {
 		}
 	}
 	for a, want := range map[edgeAction]Action{edgeActionACTION_PASS: ActionPass, edgeActionACTION_DROP: ActionDrop,
-		edgeActionACTION_MONITOR: ActionMonitor, edgeActionACTION_ALLOW: ActionAllow} {
+		edgeActionACTION_MONITOR: ActionMonitor, edgeActionACTION_ALLOW: ActionAllow, edgeActionACTION_FORWARD: ActionForward} {
 		if Action(a) != want {
 			t.Errorf("action %d in C is %d in Go", a, want)
 		}
@@ -98,7 +98,7 @@ func TestMapsHeader(t *testing.T) {
 		}
 	}
 	var c edgeCpu
-	if len(c.Counts) != familySlots*reasonSlots*int(actions) || len(c.Dropped) != table.Lists || len(c.Monitored) != table.Lists {
+	if len(c.Counts) != familySlots*reasonSlots*actionSlots || len(c.Dropped) != table.Lists || len(c.Monitored) != table.Lists {
 		t.Errorf("%d counters, %d lists", len(c.Counts), len(c.Dropped))
 	}
 	if families > familySlots {

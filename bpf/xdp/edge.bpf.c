@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The border's edge filter: link header, IP header, source, then what the packet wants; it is dropped with a reason or passes. The
- * filter never changes a packet. */
+/* The border's edge filter: link header, IP header, source, then what the packet wants; it is dropped with a reason or passes, unchanged.
+ * Only what a call has a stream for is changed, and sent on. */
+#include "forward.h"
 #include "kernel.h"
 #include "report.h"
 #include "service.h"
@@ -12,6 +13,7 @@ const enum action *keep_action __attribute__((unused));
 const enum family *keep_family __attribute__((unused));
 const struct event *keep_event __attribute__((unused));
 const struct line *keep_line __attribute__((unused));
+const struct stream *keep_stream __attribute__((unused));
 
 /* What can't be parsed is dropped, unless monitor mode lets the reason only count. */
 static __always_inline void unparsed(const struct settings *s, struct packet *p)
@@ -52,6 +54,7 @@ int edge(struct xdp_md *ctx)
 {
 	struct packet p = {};
 	__u32 zero = 0;
+	int passes = XDP_PASS;
 	struct settings *s = bpf_map_lookup_elem(&config, &zero);
 	struct cpu *c = bpf_map_lookup_elem(&cpus, &zero);
 
@@ -60,7 +63,9 @@ int edge(struct xdp_md *ctx)
 	p.generation = READ_ONCE(s->generation) & 1;
 	p.cpu = c;
 	judge(s, c, (void *)(long)ctx->data, (void *)(long)ctx->data_end, &p);
-	return finish(ctx, s, c, &p);
+	if (!p.why && s->forward_until && (p.forward || p.class == LIST_ALLOW))
+		passes = forward(ctx);
+	return finish(ctx, s, c, &p, passes);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -21,6 +21,7 @@ typedef __u32 __be32;
 /* The program is compiled for little-endian machines only (bpfel). */
 #define bpf_htons(x) ((__be16)__builtin_bswap16(x))
 #define bpf_ntohs(x) ((__u16)__builtin_bswap16(x))
+#define bpf_ntohl(x) ((__u32)__builtin_bswap32(x))
 #define bpf_htonl(x) ((__be32)__builtin_bswap32(x))
 #define bpf_be64toh(x) __builtin_bswap64(x)
 
@@ -67,6 +68,7 @@ static __u32 (*bpf_get_prandom_u32)(void) = (void *)7;
 static __u64 (*bpf_jiffies64)(void) = (void *)118;
 static long (*bpf_probe_read_kernel)(void *to, __u32 size, const void *from) = (void *)113;
 static __u64 (*bpf_ktime_get_coarse_ns)(void) = (void *)160;
+static long (*bpf_redirect)(__u32 ifindex, __u64 flags) = (void *)23;
 
 /* IEEE 802.3 §3.2, IEEE 802.1Q §9.6; EtherTypes of the IEEE registry. */
 #define ETH_P_IP 0x0800

@@ -121,6 +121,7 @@ struct {
 #define PORT_SIP_TCP 2
 #define PORT_MEDIA 4 /* closed for UDP, unless PORT_OPEN */
 #define PORT_OPEN 8  /* a call uses it */
+#define PORT_FORWARD 16 /* at one address at least it has a stream */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -146,6 +147,58 @@ struct {
 	__type(value, __u32);
 	PINNED;
 } own SEC(".maps");
+
+/* Streams of plain RTP that are sent on in the kernel, by the address and port of ours that they come to. */
+#define MAX_STREAMS 32768
+
+/* An IPv4 address is mapped, as in own. */
+struct endpoint {
+	struct address at;
+	__be16 port;
+	__u16 pad;
+};
+
+struct stream {
+	struct endpoint from;   /* the one source that user space has latched */
+	struct endpoint source; /* ours, towards the other side */
+	struct endpoint target; /* the other side's */
+	__u32 slot;             /* of flows */
+	__u64 types[2];         /* payload types that may pass, a bit for each */
+	__u32 ifindex;          /* where it leaves */
+	__u32 mtu;              /* of IP packets there */
+	__u8 next_hop[6];
+	__u8 interface_mac[6];
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_STREAMS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct endpoint);
+	__type(value, struct stream);
+	PINNED;
+} streams SEC(".maps");
+
+/* What user space reads about a stream; a line each. It never begins anew: user space keeps what it was. */
+struct flow {
+	__u64 packets;
+	__u64 bytes;     /* of UDP payload */
+	__u32 ssrc;      /* of the last packet, RFC 3550 §5.1 */
+	__u32 timestamp;
+	__u32 sequence;
+	__u32 pad;
+	__u64 unused[4];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_STREAMS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct flow);
+	PINNED;
+} flows SEC(".maps");
 
 /* Rate cells (GCRA): the theoretical arrival time of the next packet, CLOCK_MONOTONIC in ns, by hash of source and class. */
 #define CELLS_BITS 18 /* 2 MiB: strangers would have to send ten million packets a second to use up each other's */
@@ -199,6 +252,7 @@ struct settings {
 	__u64 short6; /* 1: deep6 has prefixes shorter than /20 */
 	__u64 own_only; /* 1: media ports are closed only at the addresses in own */
 	__u64 levels; /* bit i: HOSTS6 has entries of length 32 + 4 i */
+	__u64 forward_until; /* CLOCK_MONOTONIC in ns: user space says again and again that streams are sent on; 0: they are not */
 	struct geometry hosts4[2]; /* by generation */
 	struct geometry hosts6[2];
 	struct geometry listed4[2];

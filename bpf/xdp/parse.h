@@ -18,6 +18,7 @@ struct packet {
 	__u32 noted;       /* what would have dropped it but for monitor mode */
 	__u32 noted_list;
 	__u32 source[4];   /* IPv4: the first word */
+	__u32 forward;     /* it came to a port that has a stream */
 	__u32 generation;  /* of the tables, for all look-ups of this packet */
 	struct cpu *cpu;
 };

@@ -89,13 +89,14 @@ static __noinline int sample(struct xdp_md *ctx, const struct packet *p, __u32 a
 	return 0;
 }
 
-static __always_inline int finish(struct xdp_md *ctx, const struct settings *s, struct cpu *c, struct packet *p)
+/* passes is the XDP action for what nothing is against. */
+static __always_inline int finish(struct xdp_md *ctx, const struct settings *s, struct cpu *c, struct packet *p, int passes)
 {
 	__u64 bytes = frame_bytes(ctx);
 	__u32 action = ACTION_DROP, weight = 0;
 
 	if (p->why == REASON_NONE) {
-		action = p->class == LIST_ALLOW ? ACTION_ALLOW : ACTION_PASS;
+		action = passes != XDP_PASS ? ACTION_FORWARD : p->class == LIST_ALLOW ? ACTION_ALLOW : ACTION_PASS;
 		if (p->noted) {
 			action = ACTION_MONITOR;
 			p->why = p->noted;
@@ -116,7 +117,7 @@ static __always_inline int finish(struct xdp_md *ctx, const struct settings *s, 
 	}
 	if (weight || (p->why && may_sample(c, s->samples, p)))
 		sample(ctx, p, action, weight);
-	return action == ACTION_DROP ? XDP_DROP : XDP_PASS;
+	return action == ACTION_DROP ? XDP_DROP : passes;
 }
 
 #endif

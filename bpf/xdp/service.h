@@ -215,6 +215,7 @@ static __always_inline int check_udp(const struct settings *s, const __be32 *des
 	what = port_of(u->destination);
 	if ((what & (PORT_MEDIA | PORT_OPEN)) == PORT_MEDIA && is_own(s, destination, words))
 		return against(s, p, REASON_PORT_CLOSED, 0);
+	p->forward = what & PORT_FORWARD;
 	if (!(what & PORT_SIP_UDP))
 		return 0;
 	return judge_sip(s, start_of((__u8 *)(u + 1), end, bpf_ntohs(u->length) - sizeof(*u)), words, p);

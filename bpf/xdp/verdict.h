@@ -25,6 +25,7 @@ enum action {
 	ACTION_DROP = 1,    /* dropped */
 	ACTION_MONITOR = 2, /* would be dropped, but monitor mode lets it pass */
 	ACTION_ALLOW = 3,   /* its source is on the never-ban list, and nothing more was asked */
+	ACTION_FORWARD = 4, /* media of a call, sent on to the other side */
 };
 
 enum family {
@@ -36,6 +37,6 @@ enum family {
 /* Room for counters: more reasons can come without a new layout. */
 #define FAMILIES 4
 #define REASONS 32
-#define ACTIONS 4
+#define ACTIONS 8
 
 #endif

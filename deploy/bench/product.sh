@@ -7,6 +7,9 @@
 #
 #   udp, tls   callers are a carrier, known by their addresses, as those of the peer are
 #   phones     callers are phones over UDP: the exchange challenges each INVITE, so a call has two
+#
+# SRTP says what the outside takes (never), XDP how the kernel filter is attached (off) to XDP_INTERFACES,
+# GATHER how long packets may wait for others (0s).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 dir=$(mkdir -p "$1" && cd "$1" && pwd) how=$2 users=${USERS:-1000}
@@ -64,7 +67,7 @@ $realm:
     - {transport: tls, listen: "198.18.0.1:5061"}
   tls: {certificate: "$dir/edge.crt", key: "$dir/edge.key"}
   media: {bind: 198.18.0.1}
-  srtp: never
+  srtp: ${SRTP:-never}
 $([ "$realm" = peer ] && echo "  trunks: [{name: bench, gateways: [{address: \"198.18.0.2:5060\", transport: udp}], sources: $sources}]")
 $other:
   interfaces: [{transport: udp, listen: "198.18.0.1:$idle"}]
@@ -74,11 +77,11 @@ core:
   key: "$dir/sbc-core.key"
   ca: "$dir/ca.crt"
   media: {bind: 198.19.0.1}
-media: {min_port: 2048, max_port: 65533, silence: 10m}
+media: {min_port: 2048, max_port: 65533, silence: 10m, gather: ${GATHER:-0s}}
 limits: {calls: 50000, bindings: 200000, connections: ${CONNECTIONS:-30000}, per_source: 10000}
 guard:
-  xdp: {mode: "off"}
-  allow: [198.18.0.0/16]
+  xdp: {mode: "${XDP:-off}", interfaces: [${XDP_INTERFACES:-}]}
+  allow: [198.18.0.0/15]
 YAML
 cat >"$dir/bench-pbx.yaml" <<YAML
 domain: bench.test

@@ -89,6 +89,26 @@ func (h *Host) Unplug(w *Wire) { h.lab.t.Helper(); h.setLink(w, false) }
 // Plug puts the cable back.
 func (h *Host) Plug(w *Wire) { h.lab.t.Helper(); h.setLink(w, true) }
 
+// TakeFrames lets the host's XDP program send frames to its wires.
+func (h *Host) TakeFrames() {
+	h.lab.t.Helper()
+	for _, w := range h.wires {
+		if err := h.lab.net.TakeFrames(h.Name, w.Name); err != nil {
+			h.lab.t.Fatalf("lab: %v", err)
+		}
+	}
+}
+
+// FullChecksums has the host write the checksums of what it sends, as a real card does.
+func (h *Host) FullChecksums() {
+	h.lab.t.Helper()
+	for _, w := range h.wires {
+		if err := h.lab.net.FullChecksums(h.Name, w.Name); err != nil {
+			h.lab.t.Fatalf("lab: %v", err)
+		}
+	}
+}
+
 func (h *Host) setLink(w *Wire, up bool) {
 	h.lab.t.Helper()
 	if h.lab.net == nil {

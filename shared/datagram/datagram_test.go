@@ -100,7 +100,13 @@ func TestClosedSocket(t *testing.T) {
 }
 
 func TestPollerTellsOfEachSocketUntilItIsRemoved(t *testing.T) {
-	p, err := NewPoller()
+	for _, gather := range []time.Duration{0, time.Millisecond} {
+		t.Run(gather.String(), func(t *testing.T) { pollerTells(t, gather) })
+	}
+}
+
+func pollerTells(t *testing.T, gather time.Duration) {
+	p, err := NewPoller(gather)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +122,7 @@ func TestPollerTellsOfEachSocketUntilItIsRemoved(t *testing.T) {
 		s, where := open(t, "127.0.0.1")
 		at[i], all[i] = where, s
 		buf := make([]byte, 10)
-		if keys[i], err = p.Add(s, func() {
+		if keys[i], err = p.Add(s, func(bool) {
 			if _, _, err := s.Receive(buf); err == nil {
 				told <- i
 			}
@@ -151,15 +157,42 @@ func TestPollerTellsOfEachSocketUntilItIsRemoved(t *testing.T) {
 	}
 }
 
-func TestAddOfAClosedSocket(t *testing.T) {
-	p, err := NewPoller()
+// A place that was given back is taken again, and what the kernel still says about the socket before is not told of the new one.
+func TestPollerReusesPlaces(t *testing.T) {
+	p, err := NewPoller(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close() //nolint:errcheck // nothing runs
+	defer p.close()
+	seen := map[uint64]bool{}
+	for range 1000 {
+		s, _ := open(t, "127.0.0.1")
+		key, err := p.Add(s, func(bool) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[key] {
+			t.Fatalf("key %x twice", key)
+		}
+		seen[key] = true
+		p.Remove(s, key)
+		p.Remove(s, key) // twice does nothing
+		_ = s.Close()
+	}
+	if n := len(*p.slots.Load()); n > 64 {
+		t.Errorf("%d places for one socket at a time", n)
+	}
+}
+
+func TestAddOfAClosedSocket(t *testing.T) {
+	p, err := NewPoller(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
 	s, _ := open(t, "127.0.0.1")
 	_ = s.Close()
-	if _, err := p.Add(s, func() {}); !errors.Is(err, ErrClosed) {
+	if _, err := p.Add(s, func(bool) {}); !errors.Is(err, ErrClosed) {
 		t.Errorf("%v", err)
 	}
 }

@@ -146,7 +146,7 @@ func (c *Call) OnHold() bool {
 }
 
 // MediaAddr is where this phone receives RTP.
-func (c *Call) MediaAddr() netip.AddrPort { return c.media.addr }
+func (c *Call) MediaAddr() netip.AddrPort { return c.media.where() }
 
 // Stats are the media counters.
 func (c *Call) Stats() MediaStats { return c.media.snapshot() }

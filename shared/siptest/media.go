@@ -79,11 +79,41 @@ func newMedia(cfg Config) (*media, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.wg.Go(m.readRTP)
-	m.wg.Go(m.readRTCP)
+	m.listen()
 	m.wg.Go(m.sendRTP)
 	m.wg.Go(m.sendRTCP)
 	return m, nil
+}
+
+// listen reads the sockets until they are closed.
+func (m *media) listen() {
+	rtp, rtcp := m.rtp, m.rtcp
+	m.wg.Go(func() { m.read(rtp, m.gotRTP) })
+	m.wg.Go(func() { m.read(rtcp, m.gotRTCP) })
+}
+
+// move leaves the sockets for new ones; what still comes to the old ones is lost.
+func (m *media) move() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return net.ErrClosed
+	}
+	rtp, rtcp := m.rtp, m.rtcp
+	if err := m.cfg.Within(m.bind); err != nil {
+		return err
+	}
+	rtp.Close()
+	rtcp.Close()
+	m.listen()
+	return nil
+}
+
+// where is the address that media are wanted at.
+func (m *media) where() netip.AddrPort {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.addr
 }
 
 func (m *media) bind() error {
@@ -340,10 +370,6 @@ func (m *media) report(now time.Time) {
 		m.stats.RTCPSent++
 	}
 }
-
-func (m *media) readRTP() { m.read(m.rtp, m.gotRTP) }
-
-func (m *media) readRTCP() { m.read(m.rtcp, m.gotRTCP) }
 
 func (m *media) read(conn *net.UDPConn, got func([]byte, netip.AddrPort)) {
 	buf := make([]byte, 2048)

@@ -9,6 +9,7 @@ import (
 type Change struct {
 	Direction Direction // default: as it is
 	Rekey     bool      // with new SRTP keys
+	Move      bool      // media on new ports of ours
 }
 
 // ReInvite sends a re-INVITE with a new offer and waits for its answer. A refusal leaves the call as it was and is no error.
@@ -40,6 +41,11 @@ func (c *Call) ReInvite(ctx context.Context, change Change) (Result, error) {
 func (c *Call) reinvite(ctx context.Context, change Change) (Result, error) {
 	if change.Rekey {
 		c.media.rekey()
+	}
+	if change.Move {
+		if err := c.media.move(); err != nil {
+			return Result{}, fmt.Errorf("re-INVITE: %w", err)
+		}
 	}
 	f, err := c.flow(ctx)
 	if err != nil {

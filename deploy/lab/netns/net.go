@@ -82,6 +82,27 @@ func (n *Net) SetLink(host, wire string, up bool) error {
 	return nil
 }
 
+// TakeFrames has the far end of a host's link receive frames that an XDP program sends by it (veth wants GRO there).
+func (n *Net) TakeFrames(host, wire string) error {
+	return ethtool(n.Wires(), "-K", port(host, wire), "gro", "on")
+}
+
+// FullChecksums has a host write the checksums of what it sends, as a real card does: between namespaces they are left out, and a
+// packet that an XDP program sends on never gets one.
+func (n *Net) FullChecksums(host, wire string) error {
+	return ethtool(n.Host(host), "-K", wire, "tx", "off")
+}
+
+func ethtool(ns Namespace, args ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), ipDeadline)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", string(ns), "ethtool"}, args...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("ethtool %s in %s: %w: %s", strings.Join(args, " "), ns, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
 // AddAddr gives a host one more address on a wire, which must lie in the wire's prefix.
 func (n *Net) AddAddr(host, wire string, a netip.Addr) error {
 	i := slices.IndexFunc(n.plan.Wires, func(w Wire) bool { return w.Name == wire })

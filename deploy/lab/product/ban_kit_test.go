@@ -24,7 +24,10 @@ type banStats struct {
 	Bans       int
 	Holds      int
 	Offences   int
-	Counts     []struct {
+
+	MediaInKernel int `json:"media_in_kernel"`
+
+	Counts []struct {
 		Where, Family, Reason, Action string
 		Packets                       int
 	}

@@ -35,6 +35,7 @@ const patience = 10 * time.Second
 // Options change what is usual.
 type Options struct {
 	XDP     bool   // filter in the kernel, native, on the border's outer interface; namespaces only
+	Kernel  bool   // with XDP: on the inner interface, too, so that plain calls are relayed in the kernel
 	Guard   string // lines of YAML in the border's guard section, indented by two
 	SRTP    string // access.srtp; empty: require
 	WSS     bool   // phones in browsers may come to Web, from the page of lab.Browser
@@ -177,7 +178,11 @@ func (p *Product) xdp() string {
 	if !p.opts.XDP {
 		return "{mode: off}"
 	}
-	return fmt.Sprintf("{mode: native, interfaces: [inet], bpffs: %s, name: lab}", p.Lab.PinDir())
+	interfaces := "inet"
+	if p.opts.Kernel {
+		interfaces = "inet, core"
+	}
+	return fmt.Sprintf("{mode: native, interfaces: [%s], bpffs: %s, name: lab}", interfaces, p.Lab.PinDir())
 }
 
 func or(s, otherwise string) string {

@@ -45,6 +45,9 @@ func writeStats(w io.Writer, s statsAnswer) error {
 		fmt.Fprintf(&b, ": %s", control.Clean(s.Why))
 	}
 	fmt.Fprintf(&b, "\nbans %d, limited %d, holds %d, never banned %d\n", s.Bans, s.LimitedNow, s.Holds, s.Allowed)
+	if s.MediaInKernel+s.MediaWaiting > 0 {
+		fmt.Fprintf(&b, "media streams sent on in the kernel %d, waiting for a next hop %d\n", s.MediaInKernel, s.MediaWaiting)
+	}
 	if s.Unguarded != "" {
 		fmt.Fprintln(&b, control.Clean(s.Unguarded))
 	}

@@ -176,6 +176,7 @@ func (b *Border) build() error {
 	b.lists.done.Go(func() { b.lists.follower.Run(b.closing) })
 	b.known = b.guard
 	b.anchor.Watch(b.guard, b.mediaStranger)
+	b.useKernelMedia()
 	return b.restore()
 }
 

@@ -92,6 +92,7 @@ func filterFamilies() []telemetry.Family {
 		{Name: "guard_offences_by_reason_total", Help: "Offences that were reported to the guard, by reason.", Labels: []string{"reason"}},
 		{Name: "guard_journal_faults_total", Help: "Failed writes of the ban journal; the bans are in force all the same."},
 		{Name: "guard_kernel_faults_total", Help: "Failed changes of the kernel's tables; user space holds them."},
+		{Name: "media_kernel_streams", Help: "Directions of calls whose plain RTP the kernel sends on (in-force), or could if it knew the next hop or the interface took frames (waiting).", Labels: []string{"state"}},
 		{Name: "guard_read_faults_total", Help: "Scrapes that could not read the kernel's counters."},
 		{Name: "guard_mode", Help: "1 for the way in which bans are enforced, 0 for the others.", Labels: []string{"mode"}},
 		{Name: "guard_interface_mode", Help: "1 for the way in which a network interface is filtered.", Labels: []string{"interface", "mode"}},
@@ -148,6 +149,8 @@ func emitStats(emit telemetry.Emit, s guard.Stats) {
 	for _, mode := range []guard.Mode{guard.ModeNative, guard.ModeGeneric, guard.ModeMixed, guard.ModeUserSpace} {
 		emit("guard_mode", flag(mode == s.Mode), string(mode))
 	}
+	emit("media_kernel_streams", float64(s.MediaInKernel), "in-force")
+	emit("media_kernel_streams", float64(s.MediaWaiting), "waiting")
 	for _, i := range s.Interfaces {
 		emit("guard_interface_mode", 1, i.Name, string(i.Mode))
 	}

@@ -91,7 +91,9 @@ guard_packets_total{action="monitor",family="ipv4",reason="host-banned",where="u
 guard_packets_total{action="pass",family="ipv6",reason="none",where="kernel"} 13
 guard_read_faults_total 20
 guard_scored_sources 3
-guard_scores_evicted_total 8`
+guard_scores_evicted_total 8
+media_kernel_streams{state="in-force"} 0
+media_kernel_streams{state="waiting"} 0`
 	var got []string
 	for line := range strings.Lines(sampleScrape(t)) {
 		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "brickhouse_sbc_"); ok && !strings.HasPrefix(name, "build_info") {

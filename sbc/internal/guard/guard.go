@@ -44,7 +44,8 @@ type Guard struct {
 	watch       *watchers
 	talkers     talkers
 	stop        context.CancelFunc
-	lastDropLog atomic.Int64 // the second in which a sample of what was dropped was last logged
+	stopped     <-chan struct{} // closed by stop
+	lastDropLog atomic.Int64    // the second in which a sample of what was dropped was last logged
 	done        sync.WaitGroup
 	importing   sync.Mutex // held, before mu, while a person's list is imported or dropped
 
@@ -54,6 +55,7 @@ type Guard struct {
 	cfg          Config
 	set          *table.Set
 	kernel       *kernel      // nil: user space only
+	media        *Media       // nil: nobody asked for it
 	why          string       // what speaks against a better mode
 	unguarded    string       // why media ports are not closed
 	toldOwn      []netip.Addr // at which addresses they are, as the kernel filter was told
@@ -158,7 +160,7 @@ func (g *Guard) enforce(saved folded, load func(SetList)) error {
 
 func (g *Guard) start() {
 	ctx, stop := context.WithCancel(context.Background())
-	g.stop = stop
+	g.stop, g.stopped = stop, ctx.Done()
 	g.done.Go(func() { g.sweeper(ctx) })
 	g.done.Go(func() { g.forwardSamples(ctx) })
 	if g.kernel != nil {
@@ -309,6 +311,9 @@ func (g *Guard) Stats() (Stats, error) {
 	s.OffencesBy = maps.Clone(g.offences)
 	for _, n := range g.offences {
 		s.Offences += n
+	}
+	if g.media != nil {
+		s.MediaInKernel, s.MediaWaiting = g.media.Streams()
 	}
 	s.LimitedNow, s.Unguarded, s.Feeds = len(g.limited), g.unguarded, g.feedStatsLocked()
 	_, _, s.TableBytes = g.set.Len()

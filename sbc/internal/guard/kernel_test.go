@@ -26,6 +26,7 @@ import (
 // 10.99.0.1 on bh0, outside are 10.99.0.2, .3 and .4.
 type wire struct {
 	bpffs   string
+	ns      netns.NsHandle // outside
 	in      *net.UDPConn
 	outside map[string]*net.UDPConn
 	n       int
@@ -52,6 +53,7 @@ func newWire(t *testing.T) *wire {
 	t.Cleanup(func() { _ = unix.Unmount(w.bpffs, unix.MNT_DETACH) })
 	outside, err := netns.New()
 	must(t, err)
+	w.ns = outside
 	border, err := netns.New()
 	must(t, err)
 	t.Cleanup(func() { outside.Close(); border.Close() })

@@ -184,6 +184,8 @@ type Stats struct {
 	JournalFaults  uint64                    `json:"journal_faults"`               // failed writes; the bans are in force all the same
 	KernelFaults   uint64                    `json:"kernel_faults"`                // failed changes of the kernel's tables; user space holds them
 	LimitedNow     int                       `json:"limited_now"`                  // sources held to a strict rate
+	MediaInKernel  int                       `json:"media_in_kernel"`              // streams of plain RTP that the kernel sends on
+	MediaWaiting   int                       `json:"media_waiting"`                // streams that it may send on and can't, or not yet
 	Unguarded      string                    `json:"unguarded,omitempty"`          // why media ports are not closed in the kernel
 	SamplesLost    uint64                    `json:"samples_lost"`                 // samples that the kernel had no room for
 	TableBytes     int                       `json:"table_bytes"`                  // size of the tables of hosts

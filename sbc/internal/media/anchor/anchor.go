@@ -89,7 +89,18 @@ type Config struct {
 	Consent    time.Duration `yaml:"consent" doc:"a call whose phone speaks ICE ends when its checks have ceased for this long (RFC 7675)"`
 	Drain      time.Duration `yaml:"drain" doc:"how long a call's ports swallow late packets after its end"`
 	Quarantine time.Duration `yaml:"quarantine" doc:"how long a port rests before another call may have it"`
+	Kernel     string        `yaml:"kernel" oneof:"auto|off" doc:"auto: calls with plain RTP on both sides are relayed by the XDP program, without a turn through user space, once their sources are known; name the inner interface in guard.xdp.interfaces, too. off: all calls are relayed in user space"`
+	Gather     time.Duration `yaml:"gather" doc:"how long a packet may wait for others that are then relayed in one turn: 500us halves what a packet costs when there are many; 0 relays each at once"`
 }
+
+// What Config.Kernel may say; empty is off.
+const (
+	KernelAuto = "auto"
+	KernelOff  = "off"
+)
+
+// maxGather is a small part of the 20 ms that packets are apart.
+const maxGather = 5 * time.Millisecond
 
 // Error is why an offer or answer can't be used. Code is the SIP status code for the one who sent it, if it came in a request.
 type Error struct {
@@ -105,6 +116,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%d %s: %s", e.Code, e.Reaso
 func DefaultConfig() Config {
 	return Config{
 		MinPort: 16384, MaxPort: 32767, Silence: time.Minute, Handshake: 10 * time.Second, Consent: 30 * time.Second, Drain: 3 * time.Second, Quarantine: 30 * time.Second,
+		Kernel: KernelAuto,
 	}
 }
 
@@ -117,6 +129,10 @@ func (c Config) Validate() error {
 		return errors.New("silence, drain and quarantine must not be negative")
 	case c.Handshake < time.Second || c.Consent < 10*time.Second: // a browser checks its path every few seconds
 		return errors.New("handshake must be at least 1s, consent at least 10s")
+	case c.Kernel != "" && c.Kernel != KernelAuto && c.Kernel != KernelOff:
+		return fmt.Errorf("kernel: %q is none of auto, off", c.Kernel)
+	case c.Gather < 0 || c.Gather > maxGather:
+		return fmt.Errorf("gather: %s is not between 0 and %s", c.Gather, maxGather)
 	}
 	return nil
 }
@@ -181,7 +197,7 @@ func New(cfg Config, log *slog.Logger) (*Anchor, error) {
 	if err != nil {
 		return nil, err
 	}
-	reads, err := relay.NewReaders()
+	reads, err := relay.NewReaders(cfg.Gather)
 	if err != nil {
 		return nil, err
 	}
@@ -195,6 +211,9 @@ func New(cfg Config, log *slog.Logger) (*Anchor, error) {
 	go a.watchFaults()
 	return a, nil
 }
+
+// UseKernel has plain calls relayed by the kernel. It is called before the first Open.
+func (a *Anchor) UseKernel(k relay.Kernel) { a.reads.UseKernel(k) }
 
 // Open makes the session of a call. It takes no port yet. The id is for logs. Close must be called.
 func (a *Anchor) Open(id string, sideA, sideB Endpoint, ev Events) *Session {

@@ -19,6 +19,8 @@ type SideStats struct {
 	PacketsOut         uint64 // RTP sent to this side
 	BytesOut           uint64
 	RTCPIn, RTCPOut    uint64
+	ByKernel           uint64                    // of PacketsIn, what the kernel sent on
+	InKernel           bool                      // it does so now
 	Dropped            map[verdict.Reason]uint64 // packets to this side's ports that were not relayed
 }
 
@@ -47,7 +49,7 @@ func (s *Session) statsLocked() Stats {
 		out.Sides[i] = SideStats{
 			Remote: r.Remote, Latched: r.Latched, LatchMoves: r.LatchMoves, Suite: s.legs[i].suite().String(),
 			PacketsIn: r.PacketsIn, BytesIn: r.BytesIn, PacketsOut: r.PacketsOut, BytesOut: r.BytesOut,
-			RTCPIn: r.RTCPIn, RTCPOut: r.RTCPOut, Dropped: r.Dropped,
+			RTCPIn: r.RTCPIn, RTCPOut: r.RTCPOut, ByKernel: r.ByKernel, InKernel: r.InKernel, Dropped: r.Dropped,
 		}
 	}
 	return out

@@ -90,8 +90,12 @@ func (r *reader) forwardRTP(in, out *end, pkt []byte, src netip.AddrPort) dropRe
 // admitRTP opens an SRTP packet and latches its source, or checks a plain one's source.
 func (r *reader) admitRTP(in *end, pkt []byte, src netip.AddrPort) ([]byte, dropReason) {
 	if in.Receiver == nil {
-		if !in.admitRTP(src) {
+		ok, moved := in.admitRTP(src)
+		if !ok {
 			return nil, dropStranger
+		}
+		if moved {
+			r.s.latchMoved()
 		}
 		return pkt, dropNone
 	}

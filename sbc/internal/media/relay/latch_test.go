@@ -26,7 +26,7 @@ func TestPlainLatch(t *testing.T) {
 	} {
 		e := newRule(Rule{{RTP: netip.MustParseAddrPort(sdp), Latching: c.how}, {}}, nil).ends[0]
 		for i, from := range c.from {
-			if got := e.admitRTP(netip.MustParseAddrPort(from)); got != c.want[i] {
+			if got, _ := e.admitRTP(netip.MustParseAddrPort(from)); got != c.want[i] {
 				t.Errorf("%s: packet %d from %s: %v", c.name, i, from, got)
 			}
 		}

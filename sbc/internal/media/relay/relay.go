@@ -38,7 +38,13 @@ type Session struct {
 
 	stranger atomic.Pointer[func(side int, src netip.AddrPort)] // nil: nobody wants to know
 
-	mu       sync.Mutex // serialises Set, Close and OnReleased
+	kernel  Kernel          // nil: all packets come to us
+	moved   chan<- *Session // where a moved latch is told
+	waiting atomic.Bool     // in moved
+	sentOn  [2]atomic.Pointer[KernelStream]
+
+	mu       sync.Mutex // serialises Set, Close, OnReleased and what is handed over to the kernel
+	handed   [2]handed
 	running  sync.WaitGroup
 	once     sync.Once // release
 	released func()    // called when the ports were given back; may be nil
@@ -53,7 +59,7 @@ type watched struct {
 // Open binds a pair of ports on each side's host and has them read. Until Set, everything is dropped. The error is
 // mediaport.ErrExhausted or the system's.
 func (r *Readers) Open(pool *mediaport.Pool, hosts [2]netip.Addr, cnames [2]string, log *slog.Logger) (*Session, error) {
-	s := &Session{log: log, loop: r.next()}
+	s := &Session{log: log, loop: r.next(), kernel: r.kernel, moved: r.moved}
 	for i, host := range hosts {
 		pair, err := pool.OpenSockets(host)
 		if err != nil {
@@ -92,9 +98,13 @@ func (s *Session) Port(side int) uint16 { return s.pairs[side].Port }
 func (s *Session) Set(r Rule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed.Load() {
-		s.rule.Store(newRule(r, s.rule.Load()))
+	if s.closed.Load() {
+		return
 	}
+	next := newRule(r, s.rule.Load())
+	s.takeBackLocked(next)
+	s.rule.Store(next)
+	s.handOverLocked(next)
 }
 
 // Close ends the relay at once. The ports stay bound for drain and swallow what still comes; then they are given back.
@@ -104,6 +114,7 @@ func (s *Session) Close(drain time.Duration) {
 	defer s.mu.Unlock()
 	again := s.closed.Swap(true)
 	s.rule.Store(nil)
+	s.closeKernelLocked()
 	switch {
 	case drain <= 0:
 		s.release()
@@ -157,8 +168,24 @@ type buffers struct {
 // room is left behind each packet for what SRTP adds, and one byte to see that a datagram was too long.
 const room = 32
 
-// ready takes one packet from the socket; while there are more it is called again. A panic costs one packet.
-func (r *reader) ready() {
+// drainAtOnce is how many packets are read from a socket in one turn when there are many: what belongs to its call is then at hand.
+const drainAtOnce = 8
+
+// ready takes one packet from the socket, or some; while there are more it is called again.
+func (r *reader) ready(busy bool) {
+	n := 1
+	if busy {
+		n = drainAtOnce
+	}
+	for range n {
+		if !r.receive() {
+			return
+		}
+	}
+}
+
+// receive takes one packet from the socket; false if there was none. A panic costs one packet.
+func (r *reader) receive() (more bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.s.counts[r.side].drop(dropInternal)
@@ -169,13 +196,14 @@ func (r *reader) ready() {
 	switch {
 	case err == nil:
 	case errors.Is(err, datagram.ErrEmpty), errors.Is(err, datagram.ErrClosed):
-		return
+		return false
 	default:
 		time.Sleep(time.Millisecond) // the system is short of something; the socket is still good
-		return
+		return false
 	}
 	if why := r.packet(r.buf[:n:len(r.buf)], src); why != dropNone {
 		r.s.counts[r.side].drop(why)
 		r.refused(why, src)
 	}
+	return true
 }

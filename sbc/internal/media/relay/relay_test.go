@@ -101,13 +101,15 @@ type bench struct {
 	rule Rule
 }
 
-func open(t *testing.T, lo uint16) *bench {
+func open(t *testing.T, lo uint16) *bench { return openIn(t, readers(t), lo) }
+
+func openIn(t *testing.T, r *Readers, lo uint16) *bench {
 	t.Helper()
 	pool, err := mediaport.New(mediaport.Config{Min: lo, Max: lo + 99})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := readers(t).Open(pool, [2]netip.Addr{loopback, loopback}, [2]string{"cname-for-a", "cname-for-b"}, slog.New(slog.DiscardHandler))
+	s, err := r.Open(pool, [2]netip.Addr{loopback, loopback}, [2]string{"cname-for-a", "cname-for-b"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,20 +110,20 @@ func (l *latch) is(src netip.AddrPort) bool {
 	return at != nil && *at == src
 }
 
-// admitRTP decides about a plain RTP packet of the right form, and latches.
-func (e *end) admitRTP(src netip.AddrPort) bool {
+// admitRTP decides about a plain RTP packet of the right form, and latches; moved says whether the latch did.
+func (e *end) admitRTP(src netip.AddrPort) (ok, moved bool) {
 	l := &e.latches.rtp
 	switch {
 	case l.is(src):
-		return true
+		return true, false
 	case src == e.RTP: // what SDP named has the first right, even when another port came first
 	case l.at.Load() != nil:
-		return false
+		return false, false
 	case e.Latching == FromHost && src.Addr() != e.RTP.Addr():
-		return false
+		return false, false
 	}
 	l.move(src)
-	return true
+	return true, true
 }
 
 // admitRTCP is admitRTP for RTCP on its own port. Behind NAT it must come from where RTP came from.

@@ -76,7 +76,16 @@ type counters struct {
 	drops           [dropReasons]atomic.Uint64
 }
 
-func (c *counters) received(n int)    { c.rtpIn.add(n) }
+func (c *counters) received(n int) { c.rtpIn.add(n) }
+
+// keep adds what others have relayed.
+func (c *counters) keep(packets, bytes uint64) {
+	for _, f := range []*flow{&c.rtpIn, &c.rtpOut} {
+		f.packets.Add(packets)
+		f.bytes.Add(bytes)
+	}
+}
+
 func (c *counters) drop(d dropReason) { c.drops[d].Add(1) }
 
 // SideStats is a snapshot of one side.
@@ -88,6 +97,8 @@ type SideStats struct {
 	PacketsOut         uint64 // RTP sent to it
 	BytesOut           uint64
 	RTCPIn, RTCPOut    uint64
+	ByKernel           uint64                    // of PacketsIn, what the kernel sent on
+	InKernel           bool                      // it does so now
 	Dropped            map[verdict.Reason]uint64 // from it, not forwarded
 }
 
@@ -108,6 +119,11 @@ func (s *Session) Stats() [2]SideStats {
 				st.Dropped[d.reason()] = n
 			}
 		}
+		packets, bytes, now := s.byKernel(i)
+		st.PacketsIn, st.BytesIn, st.InKernel = st.PacketsIn+packets, st.BytesIn+bytes, now
+		st.ByKernel = packets
+		packets, bytes, _ = s.byKernel(i ^ 1)
+		st.PacketsOut, st.BytesOut = st.PacketsOut+packets, st.BytesOut+bytes
 		if rule != nil {
 			e := &rule.ends[i]
 			st.Remote, _ = e.target()
@@ -123,7 +139,8 @@ func (s *Session) Stats() [2]SideStats {
 func (s *Session) Heard() uint64 {
 	var n uint64
 	for i := range s.counts {
-		n += s.counts[i].rtpIn.packets.Load() + s.counts[i].rtcpIn.packets.Load()
+		packets, _, _ := s.byKernel(i)
+		n += s.counts[i].rtpIn.packets.Load() + s.counts[i].rtcpIn.packets.Load() + packets
 	}
 	return n
 }

@@ -1,0 +1,41 @@
+package border
+
+import (
+	"brickhouse/sbc/internal/guard"
+	"brickhouse/sbc/internal/media/anchor"
+	"brickhouse/sbc/internal/media/relay"
+)
+
+// useKernelMedia has the kernel relay plain calls, where it can.
+func (b *Border) useKernelMedia() {
+	if b.cfg.Media.Kernel != anchor.KernelAuto {
+		b.log.Info("media are relayed in user space", "why", "media.kernel is "+b.cfg.Media.Kernel)
+		return
+	}
+	m, err := b.guard.Media()
+	if err != nil {
+		b.log.Info("media are relayed in user space", "why", err)
+		return
+	}
+	b.anchor.UseKernel(kernelMedia{m})
+	b.log.Info("calls with plain RTP on both sides are relayed in the kernel")
+}
+
+// kernelMedia joins the relay to the guard's kernel filter.
+type kernelMedia struct{ m *guard.Media }
+
+// Stream makes room for one direction of a call.
+func (k kernelMedia) Stream() (relay.KernelStream, error) {
+	s, err := k.m.Stream()
+	if err != nil {
+		return nil, err
+	}
+	return kernelStream{s}, nil
+}
+
+type kernelStream struct{ *guard.MediaStream }
+
+// Forward has the kernel send a stream on.
+func (s kernelStream) Forward(w relay.Stream) {
+	s.MediaStream.Forward(guard.MediaFlow{Local: w.Local, From: w.From, Source: w.Source, Target: w.Target, Types: w.Types})
+}
