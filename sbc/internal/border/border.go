@@ -6,7 +6,6 @@
 package border
 
 import (
-	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -247,25 +246,6 @@ func Check(cfg *Config) error {
 	errs = append(errs, err)
 	_, err = listen.Certificates(string(peer), cfg.Peer.Interfaces, cfg.Peer.TLS)
 	return errors.Join(append(errs, err)...)
-}
-
-// mediaRealms is what the anchor knows of each side.
-func (b *Border) mediaRealms() map[realmName]anchor.Realm {
-	make := func(name realmName, m MediaAddress, srtp string) anchor.Realm {
-		r := anchor.Realm{Name: string(name), Bind: m.Bind, Advertise: m.Advertise}
-		switch srtp {
-		case "allow":
-			r.Secure = anchor.Allow
-		case "never":
-			r.Secure = anchor.Never
-		}
-		return r
-	}
-	c := make(core, b.cfg.Core.Media, cmp.Or(b.cfg.Core.SRTP, "never"))
-	c.Trusted = true
-	a := make(access, b.cfg.Access.Media, b.cfg.Access.SRTP)
-	a.NAT = true
-	return map[realmName]anchor.Realm{core: c, access: a, peer: make(peer, b.cfg.Peer.Media, b.cfg.Peer.SRTP)}
 }
 
 // Run serves until ctx ends.

@@ -49,7 +49,7 @@ func (n *rule) stream(side int, hosts [2]netip.AddrPort) (Stream, bool) {
 	in, out := &n.ends[side], &n.ends[side^1]
 	from := in.latches.rtp.at.Load()
 	to, wanted := out.target()
-	if !in.plain() || !out.plain() || from == nil || !wanted || !to.IsValid() || to.Port() == 0 {
+	if !in.sendsPlain() || out.Sender != nil || out.Link != nil || from == nil || !wanted || !to.IsValid() || to.Port() == 0 {
 		return Stream{}, false
 	}
 	s := Stream{Local: hosts[side], From: *from, Source: hosts[side^1], Target: to, Types: in.Types}
@@ -61,9 +61,9 @@ func (n *rule) stream(side int, hosts [2]netip.AddrPort) (Stream, bool) {
 	return s, true
 }
 
-// plain reports whether a side's packets are RTP both ways, and nothing else.
-func (e *end) plain() bool {
-	return e.Receiver == nil && e.Previous == nil && e.Sender == nil && e.Link == nil && !e.Pending
+// sendsPlain reports whether what comes from a side is RTP, and nothing else.
+func (e *end) sendsPlain() bool {
+	return e.Receiver == nil && e.Previous == nil && e.Link == nil && !e.Pending
 }
 
 // handed is one direction of a session as the kernel has it.

@@ -194,6 +194,17 @@ func TestKernelGivesBack(t *testing.T) {
 	if n := k.inForce(); n != 0 {
 		t.Errorf("a wants SRTP: %d streams", n)
 	}
+	linked, pending := x.rule, x.rule
+	linked[0].Link, pending[0].Pending = &listener{}, true
+	for _, keyless := range []Rule{linked, pending} {
+		x.s.Set(x.rule)
+		x.speak(t)
+		until(t, "handed over again", func() bool { return k.inForce() == 2 })
+		x.s.Set(keyless)
+		if n := k.inForce(); n != 0 {
+			t.Errorf("a has no keys yet: %d streams", n)
+		}
+	}
 }
 
 func TestKernelsPacketsAreCounted(t *testing.T) {

@@ -1,6 +1,8 @@
 package border
 
 import (
+	"cmp"
+
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/media/relay"
@@ -38,4 +40,23 @@ type kernelStream struct{ *guard.MediaStream }
 // Forward has the kernel send a stream on.
 func (s kernelStream) Forward(w relay.Stream) {
 	s.MediaStream.Forward(guard.MediaFlow{Local: w.Local, From: w.From, Source: w.Source, Target: w.Target, Types: w.Types})
+}
+
+// mediaRealms is what the anchor knows of each side.
+func (b *Border) mediaRealms() map[realmName]anchor.Realm {
+	make := func(name realmName, m MediaAddress, srtp string) anchor.Realm {
+		r := anchor.Realm{Name: string(name), Bind: m.Bind, Advertise: m.Advertise}
+		switch srtp {
+		case "allow":
+			r.Secure = anchor.Allow
+		case "never":
+			r.Secure = anchor.Never
+		}
+		return r
+	}
+	c := make(core, b.cfg.Core.Media, cmp.Or(b.cfg.Core.SRTP, "never"))
+	c.Trusted = true
+	a := make(access, b.cfg.Access.Media, b.cfg.Access.SRTP)
+	a.NAT = true
+	return map[realmName]anchor.Realm{core: c, access: a, peer: make(peer, b.cfg.Peer.Media, b.cfg.Peer.SRTP)}
 }
