@@ -33,7 +33,6 @@ import (
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/keyfile"
 	"brickhouse/shared/listen"
-	"brickhouse/shared/openfiles"
 	"brickhouse/shared/pki"
 	"brickhouse/shared/telemetry"
 	"brickhouse/shared/transaction"
@@ -63,6 +62,7 @@ type Border struct {
 	cache    *regcache.Cache
 	tx       *transaction.Layer
 	engine   *b2bua.Engine
+	room     room
 	core     *coreLink
 	realms   map[realmName]*realm
 	policies map[realmName]*b2bua.LegPolicy
@@ -111,6 +111,7 @@ func New(cfg Config, log *slog.Logger, m *telemetry.Metrics) (*Border, error) {
 		b.Close()
 		return nil, err
 	}
+	b.room.warn(log)
 	listen.Serve(b.realms[access].interfaces)
 	listen.Serve(b.realms[peer].interfaces)
 	return b, nil
@@ -148,7 +149,8 @@ func (b *Border) build() error {
 	b.watchers = newWatchers(cfg.Limits.Subscriptions)
 	timers := transaction.DefaultTimers()
 	b.tx = transaction.New(timers, b, b.log, transaction.WithAnswered(b.answered))
-	b.engine = b2bua.New(b2bua.Config{Transactions: b.tx, Timers: timers, Log: b.log, MaxCalls: b.room(), Session: cfg.Session.Timers()})
+	b.room = makeRoom(cfg)
+	b.engine = b2bua.New(b2bua.Config{Transactions: b.tx, Timers: timers, Log: b.log, MaxCalls: b.room.calls, Session: cfg.Session.Timers()})
 	b.realms = b.newRealms()
 	b.policies, b.media = b.legPolicies(), b.mediaRealms()
 	coreTLS, err := b.coreTLS()
@@ -177,26 +179,6 @@ func (b *Border) build() error {
 	b.anchor.Watch(b.guard, b.mediaStranger)
 	b.useKernelMedia()
 	return b.restore()
-}
-
-// Files that we may have open.
-const (
-	callFiles  = 4    // RTP and RTCP on both sides
-	otherFiles = 1024 // journals, maps, lists, gateways, the admin socket
-)
-
-// room is how many calls we take: as many as the configuration says, if the system has sockets for them.
-func (b *Border) room() int {
-	limits := b.cfg.Limits
-	connections := limits.Connections * (len(b.cfg.Access.Interfaces) + len(b.cfg.Peer.Interfaces))
-	others := connections + otherFiles
-	allowed, err := openfiles.Raise(callFiles*limits.Calls + others)
-	calls := openfiles.Share(allowed, min(others, allowed/2), callFiles, limits.Calls)
-	if err != nil || calls < limits.Calls {
-		b.log.Warn("fewer calls than limits.calls: this process may open too few files; raise LimitNOFILE, or ulimit -n", "limit", limits.Calls,
-			"calls", calls, "files", allowed, "needed", callFiles*limits.Calls+others, "error", err)
-	}
-	return calls
 }
 
 // listen binds the sockets of a realm.
