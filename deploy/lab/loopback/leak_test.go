@@ -145,9 +145,9 @@ func onlyListed(t testing.TB, who string, messages []ladder.Message, also ...str
 	}
 }
 
-// sdpLine is what a session description of ours may hold.
+// sdpLine is what a session description of ours may hold. A name of a medium is that of who gets it: another's is found by the marker.
 var sdpLine = regexp.MustCompile(`^(v=0|o=- \d+ \d+ IN IP4 \S+|s=-|c=IN IP4 \S+|t=0 0|m=audio \d+ RTP/S?AVP [\d ]+|` +
-	`a=(rtpmap|fmtp|ptime|maxptime|rtcp|crypto):.+|a=(sendrecv|sendonly|recvonly|inactive|rtcp-mux))$`)
+	`a=(rtpmap|fmtp|ptime|maxptime|rtcp|crypto):.+|a=(mid:|group:BUNDLE )\S+|a=(sendrecv|sendonly|recvonly|inactive|rtcp-mux))$`)
 
 // live does everything that a call can hold, from either side.
 func (p pair) live(t testing.TB) {
