@@ -106,9 +106,27 @@ func TestPureRooms(t *testing.T) {
 		}
 		for _, imp := range p.Imports {
 			switch imp {
-			case "net", "os", "time", "syscall", "net/http":
+			case "time":
+				readsNoClock(t, p)
+			case "net", "os", "syscall", "net/http":
 				t.Errorf("%s imports %s", name, imp)
 			}
+		}
+	}
+}
+
+// clocks are what package time has beside values.
+var clocks = regexp.MustCompile(`\btime\.(Now|Since|Until|Sleep|After|AfterFunc|Tick|NewTimer|NewTicker)\b`)
+
+func readsNoClock(t *testing.T, p pkg) {
+	t.Helper()
+	for _, name := range p.GoFiles {
+		src, err := os.ReadFile(filepath.Join(p.Dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if use := clocks.Find(src); use != nil {
+			t.Errorf("%s uses %s", filepath.Join(p.ImportPath, name), use)
 		}
 	}
 }

@@ -23,6 +23,7 @@ func (c *Call) onAnswer(l *leg, res *sip.Response) {
 	l.established = true
 	c.b = l
 	c.ring.Stop()
+	c.patience(0)
 	for _, other := range c.tried {
 		if other != l {
 			c.callOff(other, answeredElsewhere)
@@ -77,7 +78,7 @@ func (c *Call) up(res *sip.Response) {
 	c.accept(c.a, c.a.server, res)
 	// What only the way to here needed.
 	c.plan.Groups, c.plan.Learn, c.plan.Ringing, c.plan.Answer = nil, nil, nil, nil
-	c.plan.Redirect, c.plan.Moved = nil, nil
+	c.plan.Redirect, c.plan.Moved, c.plan.Then = nil, nil, nil
 	c.best, c.offer, c.told = nil, nil, nil
 	c.a.rel.stop()
 	if c.b != nil {

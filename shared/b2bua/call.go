@@ -52,7 +52,9 @@ type Call struct {
 	moved     []sip.Uri // what A is told of one
 	told      *early    // whose description A got in a reliable response; nil: nobody's
 	ring      *time.Timer
-	ended     bool // plan.End was called
+	turn      *time.Timer // of the targets that ring; nil before the first that has one
+	turns     int         // how many there were
+	ended     bool        // plan.End was called
 
 	transfer  *transfer  // a party of this call on its way into another; nil: none
 	joint     *joint     // a party of another call on its way into this; nil: none
@@ -183,6 +185,7 @@ func (c *Call) finish(e Ending) {
 	if c.ring != nil {
 		c.ring.Stop()
 	}
+	c.patience(0)
 	e.Answered, e.At = c.info.Answered, c.eng.cfg.Now()
 	c.ladder.end(e)
 	c.state(StateEnding)

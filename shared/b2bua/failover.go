@@ -81,8 +81,8 @@ func (c *Call) failed(l *leg, o outcome) {
 	if c.best == nil || rank(o.code) < rank(c.best.code) {
 		c.best = &o
 	}
-	if o.last {
-		c.giveUp()
+	if o.last && !c.plan.Apart {
+		c.goOn()
 		return
 	}
 	for _, other := range c.tried {
@@ -91,7 +91,11 @@ func (c *Call) failed(l *leg, o outcome) {
 		}
 	}
 	if !c.best.next { // who was asked and said no is not asked again through another gateway
-		c.giveUp()
+		c.goOn()
+		return
+	}
+	if c.group+1 >= len(c.plan.Groups) {
+		c.goOn()
 		return
 	}
 	c.group++

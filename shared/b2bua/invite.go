@@ -56,6 +56,10 @@ func (c *Call) start() {
 		patience = DefaultRing
 	}
 	c.ring = c.later(patience, c.onNoAnswer)
+	if c.plan.Forwarded {
+		c.tellForwarded()
+	}
+	c.patience(c.plan.First)
 	c.ringGroup()
 }
 

@@ -113,6 +113,15 @@ type Plan struct {
 	End     func(Ending)   // called exactly once if Start returned no error; may be nil
 	// Next decides whether a target's refusal with 400 to 599 leads on to the next group; nil: 408 and 5xx do.
 	Next func(code int) bool
+	// First is how long the first group rings before Then is asked; 0: Ring.
+	First time.Duration
+	// Then names who is called when all targets of the last group refused, or their time is over, and no other group may be
+	// tried; false: nobody. nil: nobody. It may take as long as Redirect.
+	Then func(Missed) (Turn, bool)
+	// Apart says that the targets of the first group are several people: a 6xx of one ends its own ringing alone.
+	Apart bool
+	// Forwarded says that the first group is not who A called: A is told so (RFC 3261 §21.1.3).
+	Forwarded bool
 	// Redirect names whom to call in place of a target that answered 3xx with these contacts, best first. It decides by the
 	// rights of who redirects. nil, or none: the target has failed. One call follows five in all.
 	Redirect func(t Target, contacts []sip.Uri) []Target

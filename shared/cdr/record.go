@@ -75,6 +75,11 @@ type Record struct {
 	Transferor string // whose transfer it was: an extension, or "trunk NAME"
 	Transferee string // number of the party that it put into this call
 	TransferOf string // trace id of the call that this party came from, where it is another
+
+	// Of a call that rang elsewhere than it was dialled; all empty otherwise.
+	Forwarder string // extension or group that sent it on last
+	Forward   string // why: "always", "busy", "no-answer", "unreachable"
+	Group     string // number of the ring group
 }
 
 // Bounds of a record. Text over MaxText is cut: it may come from a stranger.
@@ -140,6 +145,9 @@ type line struct {
 	Transferor  string         `json:"transferor,omitempty"`
 	Transferee  string         `json:"transferee,omitempty"`
 	TransferOf  string         `json:"transfer_of,omitempty"`
+	Forwarder   string         `json:"forwarder,omitempty"`
+	Forward     string         `json:"forward,omitempty"`
+	Group       string         `json:"group,omitempty"`
 }
 
 const stamp = "2006-01-02T15:04:05.000Z"
@@ -169,6 +177,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 		Duration: float64(r.Duration().Milliseconds()) / 1000, Billable: r.Billable(),
 		Country: r.Country, Kind: r.Kind, Class: cut(r.Class), Causer: cut(r.Causer), Denied: cut(r.Denied), Emergency: r.Emergency,
 		Transferor: cut(r.Transferor), Transferee: cut(r.Transferee), TransferOf: cut(r.TransferOf),
+		Forwarder: cut(r.Forwarder), Forward: cut(r.Forward), Group: cut(r.Group),
 	})
 }
 
@@ -183,6 +192,7 @@ func (r *Record) UnmarshalJSON(b []byte) error {
 		Trunk: l.Trunk, Realm: l.Realm, Disposition: l.Disposition, Code: l.Code, Reason: l.Reason,
 		Country: l.Country, Kind: l.Kind, Class: l.Class, Causer: l.Causer, Denied: l.Denied, Emergency: l.Emergency,
 		Transferor: l.Transferor, Transferee: l.Transferee, TransferOf: l.TransferOf,
+		Forwarder: l.Forwarder, Forward: l.Forward, Group: l.Group,
 	}
 	for _, f := range []struct {
 		to *time.Time

@@ -20,7 +20,7 @@ import (
 //
 //	phone NAME PLACE                registers a phone of a new extension: outside, outside-cm, desk, desk-tcp; NAME/2 is a second one of it
 //	carrier NAME                    is who answers behind the trunk
-//	does PHONE accept|manual        takes calls, or waits to be told
+//	does PHONE accept|manual|ring   takes calls, waits to be told, or rings and nobody is there
 //	does PHONE refuse CODE
 //	does PHONE redirect CODE TARGET [RING]
 //	call CALL FROM TO [NUMBER]      FROM calls TO, by its extension or by a number, and both are connected
@@ -38,12 +38,21 @@ import (
 //	now CALL A B                    who talk after that: PHONE@CALL is what it had, PHONE alone what rings there now
 //	over CALL PHONE                 the phone was hung up on
 //	hangup CALL PHONE               and the others of the call see it
+//	rang PHONE END                  a call that came to PHONE ended so: refused, cancelled
+//	ended CALL PHONE END            PHONE's part in a call did
+//	heard CALL PHONE CODE           what the caller was told before the answer
+//	shows CALL PHONE HEADER TEXT    the INVITE that PHONE got has it
+//	code PHONE HZ CODE [TARGET]     PHONE dials a feature code, hears a tone of HZ, and is hung up on
+//	pbx ARGUMENT…                   a command of the exchange; the name of a phone stands for its extension
+//	says TEXT ARGUMENT…             what such a command says
+//	plan groups|rules YAML          more of the dialplan; @PHONE is its extension
 //	record PHONE N FIELD=VALUE…     the n-th call record with it as the caller
 func TestCallServices(t *testing.T) {
 	t.Parallel()
 	s := trunked(t, "udp")
 	numbers := new(atomic.Int32)
 	numbers.Store(1600)
+	plan := &thePlan{rules: s.opt.Dialplan}
 	carrier := &theCarrier{Phone: s.gateway(60, siptest.UDP, nil).Phone}
 	t.Run("script", func(t *testing.T) {
 		words := map[string]func(*testscript.TestScript, bool, []string){}
@@ -58,7 +67,7 @@ func TestCallServices(t *testing.T) {
 		testscript.Run(t, testscript.Params{
 			Dir: "testdata/services",
 			Setup: func(env *testscript.Env) error {
-				env.Values["stage"] = &stage{site: s.in(env.T().(testing.TB)), numbers: numbers, carrier: carrier,
+				env.Values["stage"] = &stage{site: s.in(env.T().(testing.TB)), numbers: numbers, carrier: carrier, plan: plan,
 					cast: map[string]*actor{}, calls: map[string]map[string]*siptest.Call{}}
 				return nil
 			},
@@ -75,6 +84,7 @@ type stage struct {
 	*site
 	numbers *atomic.Int32
 	carrier *theCarrier
+	plan    *thePlan
 	cast    map[string]*actor
 	calls   map[string]map[string]*siptest.Call // by name and phone
 }
@@ -83,6 +93,12 @@ type stage struct {
 type theCarrier struct {
 	*siptest.Phone
 	sync.Mutex
+}
+
+// thePlan is the dialplan, which all scripts add to.
+type thePlan struct {
+	sync.Mutex
+	groups, rules string
 }
 
 type actor struct {
@@ -100,6 +116,11 @@ var vocabulary = map[string]struct {
 	"hold":   {2, func(s *stage, a []string) { s.must(s.leg(a[0], a[1]).Hold(within(s.t, patience))) }},
 	"resume": {2, func(s *stage, a []string) { s.must(s.leg(a[0], a[1]).Resume(within(s.t, patience))) }},
 	"refer":  {4, (*stage).refer}, "join": {4, (*stage).join}, "replace": {4, (*stage).replace}, "now": {3, (*stage).now},
+	"rang":  {2, func(s *stage, a []string) { s.endedSo(a[0], incoming(s.t, s.actor(a[0]).Phone), a[1]) }},
+	"ended": {3, func(s *stage, a []string) { s.endedSo(a[1], s.leg(a[0], a[1]), a[2]) }},
+	"heard": {3, (*stage).heard}, "shows": {4, (*stage).shows}, "code": {3, (*stage).code}, "plan": {2, (*stage).extend},
+	"pbx":  {1, func(s *stage, a []string) { s.exchange(s.meant(a)...) }},
+	"says": {2, func(s *stage, a []string) { s.site.says(s.meant(a[1:]), s.named(a[0])) }},
 	"over": {2, func(s *stage, a []string) { gone(s.t, s.leg(a[0], a[1])) }}, "hangup": {2, (*stage).hangup}, "record": {3, (*stage).record},
 }
 
@@ -169,6 +190,8 @@ func (s *stage) does(args []string) {
 	case "accept":
 	case "manual":
 		a = siptest.Manual()
+	case "ring":
+		a = siptest.RingForever()
 	case "refuse":
 		a = siptest.RefuseWith(number(2))
 	case "redirect":
@@ -323,6 +346,81 @@ func (s *stage) now(args []string) {
 	}
 }
 
+func (s *stage) endedSo(who string, c *siptest.Call, want string) {
+	s.t.Helper()
+	await(s.t, c.Done(), who+" to see the end")
+	if end := c.Ended(); string(end) != want {
+		s.t.Errorf("the call of %s ended %s, want %s", who, end, want)
+	}
+}
+
+func (s *stage) heard(args []string) {
+	code, err := strconv.Atoi(args[2])
+	s.must(err)
+	c := s.leg(args[0], args[1])
+	if !slices.ContainsFunc(c.Provisional(), func(r siptest.Result) bool { return r.Code == code }) {
+		s.t.Fatalf("%s was told %v, not %d", args[1], c.Provisional(), code)
+	}
+}
+
+func (s *stage) shows(args []string) {
+	if got, want := s.leg(args[0], args[1]).Request().Header(args[2]), s.named(args[3]); !strings.Contains(got, want) {
+		s.t.Fatalf("%s: %q of %s does not have %q", args[2], got, args[1], want)
+	}
+}
+
+func (s *stage) code(args []string) {
+	hz, err := strconv.ParseFloat(args[1], 64)
+	s.must(err)
+	number := args[2]
+	if len(args) > 3 {
+		number += s.numberOf(args[3])
+	}
+	p := s.actor(args[0]).Phone
+	c, err := p.Call(within(s.t, patience), number)
+	s.must(err)
+	hears(s.t, p, c, hz)
+	gone(s.t, c)
+}
+
+// meant replaces the names of phones.
+func (s *stage) meant(args []string) []string {
+	var out []string
+	for _, a := range args {
+		out = append(out, s.numberOf(a))
+	}
+	return out
+}
+
+// named replaces each @PHONE in a text.
+func (s *stage) named(text string) string {
+	for name, a := range s.cast {
+		text = strings.ReplaceAll(text, "@"+name, a.number)
+	}
+	return text
+}
+
+func (s *stage) extend(args []string) {
+	p, line := s.plan, "  "+s.named(args[1])+"\n"
+	p.Lock()
+	defer p.Unlock()
+	switch args[0] {
+	case "groups":
+		p.groups += line
+	case "rules":
+		p.rules = line + p.rules
+	default:
+		s.t.Fatalf("no part %q of the dialplan", args[0])
+	}
+	s.opt.Dialplan = p.rules
+	text := s.render(dialplanYAML)
+	if p.groups != "" {
+		text += "groups:\n" + p.groups
+	}
+	s.write("dialplan.yaml", text)
+	s.exchange("reload")
+}
+
 func (s *stage) hangup(args []string) {
 	s.must(s.leg(args[0], args[1]).Hangup(within(s.t, patience)))
 	s.each(args[0], func(name string, c *siptest.Call, _ string) {
@@ -340,7 +438,7 @@ func (s *stage) record(args []string) {
 		field, want, _ := strings.Cut(pair, "=")
 		got, ok := map[string]string{
 			"callee": r.Callee, "dialled": r.Dialled, "disposition": r.Disposition, "reason": r.Reason, "code": strconv.Itoa(r.Code), "trunk": r.Trunk,
-			"direction": r.Direction, "transferor": r.Transferor, "transferee": r.Transferee,
+			"direction": r.Direction, "transferor": r.Transferor, "transferee": r.Transferee, "forwarder": r.Forwarder, "forward": r.Forward, "group": r.Group, "causer": r.Causer,
 		}[field]
 		if !ok {
 			s.t.Fatalf("no field %q", field)

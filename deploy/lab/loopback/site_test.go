@@ -330,6 +330,9 @@ type record struct {
 	ID, Trace, Caller, Callee, Dialled, Direction, Trunk, Realm, Disposition, Reason string
 
 	Transferor, Transferee string
+	Causer                 string
+	Forwarder, Forward     string
+	Group                  string
 	TransferOf             string `json:"transfer_of"`
 
 	Code       int

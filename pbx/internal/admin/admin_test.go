@@ -33,6 +33,7 @@ type fake struct {
 	store     *store.Store
 	passwords map[string]string
 	calls     []b2bua.Info
+	night     dialplan.Night
 	fault     error
 }
 
@@ -60,6 +61,7 @@ func (f *fake) Account(_ context.Context, number string) (callcontrol.Account, b
 		return callcontrol.Account{}, false, nil
 	}
 	a := callcontrol.Account{Number: number, Name: e.Name, Class: e.Class, Rights: dialplan.NewClass(), Used: store.Usage{Day: 3}, Denied: 2}
+	a.Services = f.store.Services(number)
 	if s, ok := f.store.Standing(number); ok && !s.Blocked.IsZero() {
 		a.Blocked, a.Why = &s.Blocked, s.Why
 	}
@@ -82,6 +84,50 @@ func (f *fake) SetClass(ctx context.Context, number, class string) error {
 func (f *fake) Unblock(ctx context.Context, number string) (bool, error) {
 	was, _, err := f.store.Unblock(ctx, number, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC))
 	return was, errors.Join(err, f.fault)
+}
+
+func (f *fake) change(ctx context.Context, number string, change func(*store.Services)) error {
+	_, err := f.store.ChangeServices(ctx, number, func(s *store.Services) error { change(s); return nil })
+	return errors.Join(err, f.fault)
+}
+
+func (f *fake) SetForward(ctx context.Context, number string, when store.Condition, to string, after int) error {
+	if to == "112" {
+		return callcontrol.Unfit("nobody may be forwarded there")
+	}
+	return f.change(ctx, number, func(s *store.Services) {
+		if s.SetForward(when, to); when == store.NoAnswer {
+			s.After = after
+		}
+	})
+}
+
+func (f *fake) SetDND(ctx context.Context, number string, on bool) error {
+	return f.change(ctx, number, func(s *store.Services) { s.DND = on })
+}
+
+func (f *fake) SetCallWaiting(ctx context.Context, number string, on bool) error {
+	return f.change(ctx, number, func(s *store.Services) { s.NoWaiting = !on })
+}
+
+func (f *fake) SetBlock(ctx context.Context, number, caller string, on bool) error {
+	return f.change(ctx, number, func(s *store.Services) {
+		if caller == "" {
+			s.BlockAnonymous = on
+			return
+		}
+		s.Block(caller, on)
+	})
+}
+
+func (f *fake) Night() dialplan.Night { return f.night }
+
+func (f *fake) SetNight(_ context.Context, night dialplan.Night, _ string) error {
+	if night == "maybe" {
+		return callcontrol.Unfit("the switch has no such position")
+	}
+	f.night = night
+	return f.fault
 }
 
 func (f *fake) AddExtension(ctx context.Context, e store.Extension, password string) error {

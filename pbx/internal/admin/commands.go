@@ -22,8 +22,8 @@ func Commands(socket string) []*cobra.Command {
 	exts, trunks, regs, plan, watch := &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}
 	subs := []*cobra.Command{extensionList(exts), extensionAdd(exts), extensionDel(exts), extensionPasswd(exts), extensionDigest(exts), extensionMessages(exts)}
 	return []*cobra.Command{
-		exts.Group("extension", "Extensions, their passwords and rights", socketVar, socket, append(subs, rightCommands(exts)...)...),
-		plan.Group("dialplan", "What becomes of numbers", socketVar, socket, dialplanTest(plan), dialplanDescribe()),
+		exts.Group("extension", "Extensions, their passwords and rights", socketVar, socket, append(append(subs, rightCommands(exts)...), serviceCommands(exts)...)...),
+		plan.Group("dialplan", "What becomes of numbers", socketVar, socket, dialplanTest(plan), dialplanDescribe(), dialplanNight(plan)),
 		trunks.Group("trunk", "Passwords of trunks", socketVar, socket, trunkPasswd(trunks)),
 		regs.Group("registration", "Registered phones", socketVar, socket, registrationList(regs)),
 		watch.Group("subscription", "Who watches whom", socketVar, socket, subscriptionList(watch)),

@@ -90,7 +90,7 @@ func rightCommands(a *command.Admin) []*cobra.Command {
 
 func extensionShow(a *command.Admin) *cobra.Command {
 	return &cobra.Command{
-		Use: "show NUMBER", Short: "Show what an extension may call through trunks, what it has used, and whether it is blocked", Args: cobra.ExactArgs(1),
+		Use: "show NUMBER", Short: "Show what an extension may call through trunks, what it has used, and what it has set for the calls to it", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			var acc callcontrol.Account
 			if err := a.Do(c.Context(), "GET", "/extensions/"+url.PathEscape(args[0]), nil, &acc); err != nil {
@@ -128,6 +128,7 @@ func accountTable(a callcontrol.Account) *control.Table {
 		blocked = fmt.Sprintf("since %s: %s (pbx extension unblock %s)", a.Blocked.Format(time.DateTime), a.Why, a.Number)
 	}
 	t.Add("blocked", blocked)
+	addServices(t, a.Services)
 	return t
 }
 
@@ -209,6 +210,12 @@ func forecastTable(f callcontrol.Forecast) *control.Table {
 		if row[1] != "" {
 			t.Add(row[0], row[1])
 		}
+	}
+	for _, step := range f.Path {
+		t.Add("way", step)
+	}
+	if len(f.Group) > 0 {
+		t.Add("rings", strings.Join(f.Group, " "))
 	}
 	return t
 }

@@ -21,6 +21,7 @@ type Exchange interface {
 	calladmin.Calls
 	Rights
 	Waiting
+	Services
 	AddExtension(ctx context.Context, e store.Extension, password string) error
 	SetPassword(ctx context.Context, number, password string) error
 	DeleteExtension(ctx context.Context, number string) (bool, error)
@@ -113,6 +114,7 @@ func Routes(s *control.Server, x Exchange, now func() time.Time) {
 	s.Handle("GET /registrations", func(*http.Request) (any, error) { return registrations(x, now()), nil })
 	rightRoutes(s, x)
 	eventRoutes(s, x)
+	serviceRoutes(s, x)
 	calladmin.Routes(s, x)
 }
 

@@ -76,6 +76,9 @@ type Control struct {
 	plan  atomic.Pointer[dialplan.Plan]
 	meter meter
 	texts texting
+
+	parties parties
+	hunts   hunts
 }
 
 // New returns a call control.
@@ -132,7 +135,8 @@ type attempt struct {
 	action dialplan.Action
 	grants []grant // of external calls
 
-	redirected int // how often the rights of who redirects were asked for
+	redirected int // how often the rights of who redirects or forwards were asked for
+	route          // how it came to where it rings
 }
 
 // Start decides about an INVITE whose sender is known, and starts the call. Whatever happens there is one CDR of it. The
@@ -173,6 +177,8 @@ func (c *Control) prepare(f *transport.Flow, who Caller, dialled, transferor str
 	}
 	if !v.OK() {
 		a.end(b2bua.Ending{Code: v.Code, Reason: v.Reason, At: c.cfg.Now()})
+	} else if who.Trunk == "" {
+		c.parties.talks(a.id, who.Number)
 	}
 	return a, plan, v
 }
@@ -183,7 +189,7 @@ func (c *Control) newAttempt(f *transport.Flow, who Caller, dialled string) *att
 		who.Trace = sipmsg.NewTag()
 	}
 	a := &attempt{c: c, flow: f, caller: who, id: sipmsg.NewCallID(), plan: c.plan.Load()}
-	a.action, _ = a.plan.Lookup(who.origin(), dialled)
+	a.action, _ = a.plan.Lookup(who.origin(), dialled, c.moment())
 	direction := directionOf(who, a.action)
 	trunk := who.Trunk
 	if a.action.Trunk != "" {
@@ -228,6 +234,10 @@ func (a *attempt) decide() (b2bua.Plan, verdict.Verdict) {
 	case dialplan.Milliwatt:
 		plan.Local = a.local(media.Milliwatt)
 		return plan, verdict.Passed
+	case dialplan.Ring:
+		return a.toGroup(plan)
+	case dialplan.Feature:
+		return a.toFeature(plan), verdict.Passed
 	case dialplan.Refuse:
 		return plan, verdict.Rejected(sip.StatusForbidden, verdict.NotAllowed)
 	}
@@ -244,18 +254,10 @@ func (a *attempt) origin() string {
 	return a.caller.Realm
 }
 
-// toExtension rings every contact that the extension has registered.
+// toExtension rings every contact that the extension has registered, or goes where it forwards its calls.
 func (a *attempt) toExtension(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
-	number, cfg := a.action.Number, a.c.cfg
-	if _, ok := cfg.Store.Extension(number); !ok {
-		return plan, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
-	}
-	group := a.phones(number)
-	if len(group) == 0 {
-		return plan, verdict.Rejected(sip.StatusTemporarilyUnavailable, verdict.NotRegistered)
-	}
-	plan.Groups, plan.Redirect = [][]b2bua.Target{group}, a.redirect
-	return plan, verdict.Passed
+	turn, v := a.visit(a.action.Number)
+	return a.begin(plan, turn), v
 }
 
 // phones are the devices that an extension has registered.
@@ -271,8 +273,8 @@ func (a *attempt) phone(b *store.Binding) (b2bua.Target, error) {
 		return b2bua.Target{}, fmt.Errorf("contact %q: %w", b.ContactURI, err)
 	}
 	t := b2bua.Target{
-		Name: b.AOR, Account: b.AOR, URI: uri, Policy: cfg.Phones, Dial: cfg.Lines.Phone(b), Headers: a.referredBy(),
-		From: a.from(a.caller.Number, cfg.Domain), To: dialog.Party{URI: address(b.AOR, cfg.Domain)},
+		Name: b.AOR, Account: b.AOR, URI: uri, Policy: cfg.Phones, Dial: cfg.Lines.Phone(b), Headers: append(a.referredBy(), a.diversion()...),
+		From: a.shown(a.caller.Number, cfg.Domain), To: dialog.Party{URI: address(b.AOR, cfg.Domain)},
 	}
 	for _, p := range b.Path { // RFC 3327 §5.3
 		hop, err := sipmsg.ParseURI(p)
@@ -317,7 +319,7 @@ func (a *attempt) through(trunk Trunk, number string) b2bua.Target {
 		Name: trunkAccount + trunk.Name, Account: trunkAccount + trunk.Name,
 		URI: address(number, trunk.Domain), Policy: a.c.cfg.Border, Dial: a.c.cfg.Lines.Border,
 		From: a.from(user, host), To: dialog.Party{URI: address(number, trunk.Domain)},
-		Headers: a.private(trunk.Name), Auth: trunk.Auth,
+		Headers: append(a.private(trunk.Name), a.diversion()...), Auth: trunk.Auth,
 	}
 }
 
@@ -355,6 +357,7 @@ func (c *Control) putRow(row *store.Call) {
 
 func (a *attempt) answered(by b2bua.Target) {
 	a.row.Answered = a.c.cfg.Now()
+	a.reached(by)
 	a.put(store.CallUp)
 	a.spend(by, a.row.Answered)
 	if err := a.c.cfg.CDR.Answer(a.id, a.row.Answered); err != nil {
@@ -367,6 +370,7 @@ func (a *attempt) end(e b2bua.Ending) {
 	a.rec.Answer, a.rec.End, a.rec.Code, a.rec.Reason = e.Answered, e.At, e.Code, e.Reason
 	a.rec.Disposition = disposition(e)
 	a.settle(a.c.cfg.Now())
+	a.c.parties.drop(a.id)
 	if err := a.c.cfg.CDR.End(a.rec); err != nil {
 		a.c.cfg.Log.Error("writing a call's record", "call", a.id, "error", err)
 	}

@@ -78,13 +78,13 @@ func (c *Control) Message(s *transaction.Server, who Caller, dialled string) ver
 	}
 	a := &attempt{c: c, flow: s.Flow(), caller: who}
 	var known bool
-	if a.action, known = c.plan.Load().Lookup("", dialled); !known {
+	if a.action, known = c.plan.Load().Lookup("", dialled, c.moment()); !known {
 		return verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
 	}
 	if a.action.Kind != dialplan.Extension {
 		return verdict.Rejected(sip.StatusForbidden, verdict.NotAllowed)
 	}
-	plan, v := a.toExtension(b2bua.Plan{})
+	phones, v := a.recipients(a.action.Number)
 	if !v.OK() {
 		return v
 	}
@@ -92,13 +92,28 @@ func (c *Control) Message(s *transaction.Server, who Caller, dialled string) ver
 	if !ok {
 		return verdict.Rejected(sip.StatusServiceUnavailable, verdict.Overload)
 	}
-	t := &text{c: c, server: s, done: done, left: len(plan.Groups[0])}
+	t := &text{c: c, server: s, done: done, left: len(phones)}
 	ctx, cancel := context.WithTimeout(context.Background(), textDial)
 	defer cancel()
-	for _, target := range plan.Groups[0] {
+	for _, target := range phones {
 		t.send(ctx, target)
 	}
 	return verdict.Passed
+}
+
+// recipients are the phones of an extension that a text goes to. No forward leads it elsewhere.
+func (a *attempt) recipients(number string) ([]b2bua.Target, verdict.Verdict) {
+	if _, ok := a.c.cfg.Store.Extension(number); !ok {
+		return nil, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
+	}
+	if s := a.c.cfg.Store.Services(number); s.Blocks(a.caller.Number) {
+		return nil, verdict.Rejected(sip.StatusGlobalDecline, verdict.Declined)
+	}
+	phones := a.phones(number)
+	if len(phones) == 0 {
+		return nil, verdict.Rejected(sip.StatusTemporarilyUnavailable, verdict.NotRegistered)
+	}
+	return phones, verdict.Passed
 }
 
 // readable holds a text against what we carry: plain, in UTF-8, and short.

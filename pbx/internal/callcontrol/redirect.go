@@ -8,6 +8,7 @@ import (
 
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/shared/b2bua"
+	"brickhouse/shared/verdict"
 )
 
 // maxRedirected bounds how often one call asks for the rights of who redirects it.
@@ -18,7 +19,7 @@ const maxRedirected = 8
 func (a *attempt) redirect(from b2bua.Target, contacts []sip.Uri) []b2bua.Target {
 	for _, c := range contacts {
 		user, _, _ := strings.Cut(c.User, ";")
-		action, ok := a.c.plan.Load().Lookup("", user)
+		action, ok := a.c.plan.Load().Lookup("", user, a.c.moment())
 		if !ok {
 			continue
 		}
@@ -42,14 +43,23 @@ func (a *attempt) redirectTo(from b2bua.Target, action dialplan.Action) []b2bua.
 
 // redirectOut is a number behind a trunk that an extension's phone redirects to.
 func (a *attempt) redirectOut(by string, action dialplan.Action) []b2bua.Target {
+	targets, _ := a.out(by, action)
+	return targets
+}
+
+// out is a number behind a trunk that somebody else than the caller decided for, and pays for.
+func (a *attempt) out(by string, action dialplan.Action) ([]b2bua.Target, verdict.Verdict) {
 	trunk, ok := a.c.cfg.Trunks[action.Trunk]
-	if !ok || action.Number == "" || a.redirected == maxRedirected {
-		return nil
+	if !ok || action.Number == "" {
+		return nil, verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
+	}
+	if a.redirected == maxRedirected {
+		return nil, verdict.Rejected(sip.StatusLoopDetected, verdict.LoopDetected)
 	}
 	a.redirected++
 	id := a.id + "/" + strconv.Itoa(a.redirected)
 	if v := a.authorize(External{ID: id, Causer: by, Action: action}); !v.OK() {
-		return nil
+		return nil, v
 	}
-	return []b2bua.Target{a.through(trunk, action.Number)}
+	return []b2bua.Target{a.through(trunk, action.Number)}, verdict.Passed
 }

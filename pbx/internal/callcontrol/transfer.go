@@ -109,6 +109,7 @@ func (a *attempt) joined(j b2bua.Joined) {
 		a.row.Callee = number
 	}
 	a.put(a.row.State)
+	a.c.parties.talks(a.id, a.row.Caller, a.row.Callee)
 }
 
 // Replace has the caller take the place of another phone of its account in a call (RFC 3891). The call goes on, and so

@@ -36,6 +36,8 @@ const (
 	Echo      Kind = "echo"      // echo test
 	Milliwatt Kind = "milliwatt" // 1004 Hz test tone
 	Refuse    Kind = "refuse"    // 403
+	Ring      Kind = "group"     // ring the extensions of a group
+	Feature   Kind = "feature"   // a feature code: the caller sets a service
 )
 
 // From says who a rule is for.
@@ -52,6 +54,9 @@ type File struct {
 	Total     *Caps            `yaml:"total" doc:"Caps of all external calls together. What is left out is not capped."`
 	Trunks    map[string]Caps  `yaml:"trunks" doc:"Caps of trunks, by name. What is left out is not capped."`
 
+	Groups   map[string]Group `yaml:"groups" doc:"Ring groups, by name."`
+	Features *Features        `yaml:"features" doc:"Codes by which phones set forwards and the like. They come before the rules."`
+
 	Rules []Rule `yaml:"rules" doc:"The first rule that fits a number decides."`
 }
 
@@ -59,18 +64,23 @@ type File struct {
 func Describe() *File {
 	total := Caps{}
 	total.SetDefaults()
-	return &File{Classes: map[string]Class{DefaultClass: NewClass()}, Total: &total, Emergency: Emergency{Numbers: defaultEmergency()}}
+	codes := NewFeatures()
+	var group Group
+	group.SetDefaults()
+	return &File{Groups: map[string]Group{"NAME": group}, Features: &codes, Classes: map[string]Class{DefaultClass: NewClass()}, Total: &total, Emergency: Emergency{Numbers: defaultEmergency()}}
 }
 
 // Rule says what becomes of the numbers that fit it.
 type Rule struct {
 	Number    string `yaml:"number" doc:"Pattern of the number: digits, small letters and * # + - _ as they are, X 0-9, Z 1-9, N 2-9, [13-5] any of these, a last . one or more of anything, a last ! anything or nothing."`
 	From      string `yaml:"from" doc:"Who the rule is for: phones, trunks, or the name of one trunk."`
-	Do        string `yaml:"do" oneof:"extension|trunk|echo|milliwatt|refuse" doc:"What to do: call an extension, call through a trunk, echo test, test tone, or refuse."`
+	Do        string `yaml:"do" oneof:"extension|trunk|group|echo|milliwatt|refuse" doc:"What to do: call an extension, call through a trunk, ring a group, echo test, test tone, or refuse."`
 	Extension string `yaml:"extension" doc:"Extension to call (do: extension). Empty: the number itself, after strip and prepend."`
+	Group     string `yaml:"group" doc:"Name of the group to ring (do: group)."`
 	Trunk     string `yaml:"trunk" doc:"Trunk to call through (do: trunk)."`
 	Strip     int    `yaml:"strip" doc:"How many leading characters of the number to take away."`
 	Prepend   string `yaml:"prepend" doc:"What to put before the rest."`
+	When      *When  `yaml:"when" doc:"When the rule holds; at other times the next one that fits decides. Left out: always."`
 	Bare      string `yaml:"bare" oneof:"|national|international" doc:"What the trunk takes a number for that has no prefix. Empty: as home says."`
 }
 
@@ -88,6 +98,9 @@ func (r *Rule) Validate() []conffile.Fault {
 	}
 	if Kind(r.Do) == Trunk && r.Trunk == "" {
 		fs = append(fs, conffile.Bad("trunk", "is missing", "name the trunk to call through"))
+	}
+	if Kind(r.Do) == Ring && r.Group == "" {
+		fs = append(fs, conffile.Bad("group", "is missing", "name the group to ring"))
 	}
 	if Kind(r.Do) == Trunk && r.From != FromPhones {
 		fs = append(fs, conffile.Bad("do", "a call from a trunk may not leave through a trunk", "use do: extension"))
@@ -107,6 +120,9 @@ type Action struct {
 	Number string // extension to call, or number to send to the trunk
 	Trunk  string // trunk to call through
 
+	Group string // name of the group to ring; Number is its number
+	Code  Code   // what a feature code does, with Number
+
 	Emergency bool // it leads to emergency services
 
 	bare string // how the trunk reads a number without a prefix; empty: as home says
@@ -115,6 +131,12 @@ type Action struct {
 // Plan is a compiled dialplan. It never changes; a reload makes a new one.
 type Plan struct {
 	rules []rule
+
+	features Features
+	codes    []featureCode
+
+	groups       map[string]Group
+	groupNumbers map[string]string // name by number
 
 	reader          reader
 	classes         map[string]Class
@@ -127,6 +149,7 @@ type Plan struct {
 type rule struct {
 	Rule
 	pattern pattern
+	hours   *hours // nil: always
 }
 
 // maxNumber bounds a dialled number, in bytes.
@@ -141,12 +164,29 @@ func Compile(f File) (*Plan, error) {
 	if err := p.compileRights(f); err != nil {
 		return nil, err
 	}
+	if err := p.compileFeatures(f.Features); err != nil {
+		return nil, err
+	}
+	if err := p.compileGroups(f.Groups); err != nil {
+		return nil, err
+	}
 	for i, r := range f.Rules {
+		if _, ok := p.groups[r.Group]; r.Group != "" && !ok {
+			return nil, fmt.Errorf("rules[%d].group: there is no group %q", i, r.Group)
+		}
 		pat, err := parsePattern(r.Number)
 		if err != nil {
 			return nil, fmt.Errorf("rules[%d].number: %w", i, err)
 		}
-		p.rules = append(p.rules, rule{r, pat})
+		compiled := rule{Rule: r, pattern: pat}
+		if r.When != nil {
+			h, fault := r.When.compile()
+			if fault != nil {
+				return nil, fmt.Errorf("rules[%d].when.%s: %s; %s", i, fault.key, fault.problem, fault.remedy)
+			}
+			compiled.hours = h
+		}
+		p.rules = append(p.rules, compiled)
 	}
 	return p, nil
 }
@@ -166,16 +206,28 @@ func (p *Plan) Trunks() []string {
 }
 
 // Lookup returns what becomes of a call to number. trunk names the trunk it came from; empty means a phone.
-func (p *Plan) Lookup(trunk, number string) (Action, bool) {
+func (p *Plan) Lookup(trunk, number string, at Moment) (Action, bool) {
 	if len(number) > maxNumber {
 		return Action{}, false
 	}
 	if trunk == "" && p.emergency[number] && len(p.emergencyTrunks) > 0 {
 		return Action{Kind: Trunk, Number: number, Trunk: p.emergencyTrunks[0], Emergency: true}, true
 	}
+	if trunk == "" {
+		if a, ok := p.feature(number); ok {
+			return a, true
+		}
+		if name, ok := p.groupNumbers[number]; ok {
+			return Action{Kind: Ring, Number: number, Group: name}, true
+		}
+	}
 	for _, r := range p.rules {
-		if r.applies(trunk) && r.pattern.matches(number) {
-			return p.markEmergency(r.action(number), number), true
+		if r.applies(trunk) && r.pattern.matches(number) && r.hours.hold(at) {
+			a := p.markEmergency(r.action(number), number)
+			if a.Kind == Ring {
+				a.Group, a.Number = r.Group, p.groups[r.Group].Number
+			}
+			return a, true
 		}
 	}
 	return Action{}, false

@@ -49,7 +49,7 @@ func TestLookup(t *testing.T) {
 		{"carrier", "4930123456", Action{Kind: Extension, Number: "1001"}},
 		{"other", "493055", Action{Kind: Extension, Number: "123055"}},
 	} {
-		if got, ok := p.Lookup(c.trunk, c.number); !ok || got != c.want {
+		if got, ok := p.Lookup(c.trunk, c.number, Moment{}); !ok || got != c.want {
 			t.Errorf("Lookup(%q, %q) = %+v, %v; want %+v", c.trunk, c.number, got, ok, c.want)
 		}
 	}
@@ -57,7 +57,7 @@ func TestLookup(t *testing.T) {
 		{"", "0"}, {"", "1300"}, {"", "10010"}, {"", "90"}, {"", ""}, {"", strings.Repeat("0", 65)}, {"", "é"},
 		{"other", "4930123456"}, {"carrier", "1001"}, {"carrier", "*43"}, {"carrier", "0301234"},
 	} {
-		if got, ok := p.Lookup(c[0], c[1]); ok {
+		if got, ok := p.Lookup(c[0], c[1], Moment{}); ok {
 			t.Errorf("Lookup(%q, %q) = %+v, want nothing", c[0], c[1], got)
 		}
 	}

@@ -52,7 +52,7 @@ func TestRight(t *testing.T) {
 		{"world", "0030*12", verdict.NumberUnreadable},
 		{"nobody", "030123456", verdict.NotAllowed},
 	} {
-		a, ok := p.Lookup("", c.number)
+		a, ok := p.Lookup("", c.number, Moment{})
 		if !ok || a.Kind != Trunk {
 			t.Fatalf("%s: %+v", c.number, a)
 		}
@@ -95,14 +95,14 @@ func TestEmergency(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, ok := p.Lookup("", "112"); !ok || !a.Emergency || a.Trunk != "other" || a.Number != "112" {
+	if a, ok := p.Lookup("", "112", Moment{}); !ok || !a.Emergency || a.Trunk != "other" || a.Number != "112" {
 		t.Errorf("%+v, %v", a, ok)
 	}
-	if a, ok := p.Lookup("carrier", "112"); ok {
+	if a, ok := p.Lookup("carrier", "112", Moment{}); ok {
 		t.Errorf("a carrier calls it: %+v", a)
 	}
 	for _, number := range []string{"0112", "01120", "1120", "911", "9112"} {
-		if a, _ := p.Lookup("", number); a.Emergency != (number == "9112") { // which the trunk gets as 112
+		if a, _ := p.Lookup("", number, Moment{}); a.Emergency != (number == "9112") { // which the trunk gets as 112
 			t.Errorf("%s: %+v", number, a)
 		}
 	}
@@ -110,10 +110,10 @@ func TestEmergency(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, _ := byRule.Lookup("", "0112"); !a.Emergency || a.Trunk != "carrier" {
+	if a, _ := byRule.Lookup("", "0112", Moment{}); !a.Emergency || a.Trunk != "carrier" {
 		t.Errorf("%+v", a)
 	}
-	if a, _ := byRule.Lookup("", "911"); a.Emergency {
+	if a, _ := byRule.Lookup("", "911", Moment{}); a.Emergency {
 		t.Errorf("an extension is no emergency service: %+v", a)
 	}
 }
@@ -151,7 +151,7 @@ func FuzzNumber(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, dialled string) {
-		a, ok := p.Lookup("", dialled)
+		a, ok := p.Lookup("", dialled, Moment{})
 		if !ok {
 			return
 		}

@@ -164,14 +164,14 @@ func TestExamples(t *testing.T) {
 		"*43": {Kind: dialplan.Echo, Number: "*43"}, "0301234": {Kind: dialplan.Trunk, Number: "+49301234", Trunk: "carrier"},
 		"0041441234": {Kind: dialplan.Trunk, Number: "+41441234", Trunk: "carrier"}, "112": {Kind: dialplan.Trunk, Number: "112", Trunk: "carrier", Emergency: true},
 	} {
-		if got, ok := p.Lookup("", number); !ok || got != want {
+		if got, ok := p.Lookup("", number, dialplan.Moment{}); !ok || got != want {
 			t.Errorf("%s: %+v, want %+v", number, got, want)
 		}
 	}
 	for number, want := range map[string]verdict.Reason{
 		"0301234567": "", "0041441234567": "", "0900123456": verdict.PremiumDenied, "00881612345678": verdict.SatelliteDenied, "002250712345": verdict.CountryDenied,
 	} {
-		a, _ := p.Lookup("", number)
+		a, _ := p.Lookup("", number, dialplan.Moment{})
 		if got := p.Right("default", p.Number(a)); got.Reason != want {
 			t.Errorf("%s: %+v, want %q", number, got, want)
 		}

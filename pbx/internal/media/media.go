@@ -26,15 +26,15 @@ type Kind uint8
 const (
 	Echo      Kind = iota // sends back what it hears
 	Milliwatt             // sends a 1004 Hz tone at -10 dBm0
+	Confirm               // sends the tone of a service that was set
+	Deny                  // sends the tone of one that was not
 )
 
-// String is "echo" or "milliwatt".
-func (k Kind) String() string {
-	if k == Milliwatt {
-		return "milliwatt"
-	}
-	return "echo"
-}
+// String is "echo", "milliwatt", "confirm" or "deny".
+func (k Kind) String() string { return [...]string{"echo", "milliwatt", "confirm", "deny"}[k] }
+
+// frequency is that of the kind's tone in Hz; 0: it has none.
+func (k Kind) frequency() float64 { return [...]float64{0, toneFrequency, 880, 425}[k] }
 
 // The tone: 1004 Hz, not 1000, so that it does not beat with the sampling.
 const (

@@ -67,7 +67,7 @@ const (
 // speak keeps the session's time until it is closed: the tone, RTCP, and the watch for silence. Each frame has its place on an absolute
 // clock, so that no error adds up.
 func (s *Session) speak() {
-	sine := tone.NewSine(toneFrequency, toneLevel)
+	sine := tone.NewSine(s.kind.frequency(), toneLevel)
 	next, report := time.Now(), time.Now().Add(rtcpInterval/2)
 	quiet := silence{since: time.Now()}
 	timer := time.NewTimer(0)
@@ -98,7 +98,7 @@ func (s *Session) speak() {
 
 // tone sends one frame of it. On hold the timestamp runs on, as the sound would.
 func (s *Session) tone(n *negotiated, sine *tone.Sine) {
-	if s.kind != Milliwatt {
+	if s.kind.frequency() == 0 {
 		return
 	}
 	pcm := make([]int16, tone.Rate/1000*n.ptime)

@@ -24,7 +24,7 @@ func (s *Store) PutExtension(ctx context.Context, e *Extension) (durable <-chan 
 	return s.do(ctx, func(t *txn) error { return put(t, e) })
 }
 
-// DeleteExtension takes an extension, all its bindings and its standing out. It reports whether there was one.
+// DeleteExtension takes an extension, all its bindings, its standing and its services out. It reports whether there was one.
 func (s *Store) DeleteExtension(ctx context.Context, number string) (was bool, durable <-chan struct{}, err error) {
 	durable, err = s.do(ctx, func(t *txn) error {
 		bindings, _ := list[Binding](t.Txn, tableBindings, indexAOR, number)
@@ -37,6 +37,9 @@ func (s *Store) DeleteExtension(ctx context.Context, number string) (was bool, d
 			return err
 		}
 		if _, err := del[Waiting](t, number); err != nil {
+			return err
+		}
+		if _, err := del[Services](t, number); err != nil {
 			return err
 		}
 		was, err = del[Extension](t, number)

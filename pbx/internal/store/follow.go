@@ -17,6 +17,8 @@ func (s *Store) follow(ctx context.Context) error {
 		tableTolls:      apply[Toll, *Toll],
 		tableStandings:  apply[Standing, *Standing],
 		tableWaiting:    apply[Waiting, *Waiting],
+		tableServices:   apply[Services, *Services],
+		tableSwitches:   apply[Switch, *Switch],
 	}
 	results := make(chan error, 2*len(tables)) // each follower may send a result, and later why it ended
 	for table, apply := range tables {

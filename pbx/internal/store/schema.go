@@ -16,6 +16,8 @@ const (
 	tableTolls      = "tolls"
 	tableStandings  = "standings"
 	tableWaiting    = "waiting"
+	tableServices   = "services"
+	tableSwitches   = "switches"
 
 	tableSubscriptions = "subscriptions" // in memory only
 
@@ -50,6 +52,8 @@ func schema() *memdb.DBSchema {
 		tableWaiting:       table(tableWaiting, id(text[Waiting](func(w *Waiting) string { return w.Number }))),
 		tableSubscriptions: table(tableSubscriptions, id(text[Subscription](func(s *Subscription) string { return s.ID }))),
 		tableStandings:     table(tableStandings, id(text[Standing](func(s *Standing) string { return s.Extension }))),
+		tableServices:      table(tableServices, id(text[Services](func(s *Services) string { return s.Extension }))),
+		tableSwitches:      table(tableSwitches, id(text[Switch](func(s *Switch) string { return s.Name }))),
 	}}
 }
 
@@ -87,7 +91,7 @@ func terminated(s string) []byte {
 
 // Tables are those that the change log must hold.
 func Tables() []string {
-	return []string{tableExtensions, tableBindings, tableCalls, tableTolls, tableStandings, tableWaiting}
+	return []string{tableExtensions, tableBindings, tableCalls, tableTolls, tableStandings, tableWaiting, tableServices, tableSwitches}
 }
 
 // Linger is how long a row must last before the change log need write it. Calls that a crash cuts are told of by their records

@@ -1,0 +1,168 @@
+package dialplan
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestWhen(t *testing.T) {
+	office := When{Days: []string{"mon-thu", "fri"}, Hours: []string{"08:00-12:00", "13:00-17:30"}, Holidays: []string{"2026-12-24", "12-25"}, Zone: "Europe/Berlin"}
+	guard := When{Days: []string{"sat"}, Hours: []string{"22:00-06:00"}, Zone: "Europe/Berlin"}
+	weekend := When{Days: []string{"sat-mon"}, Zone: "UTC"}
+	fixed := When{Hours: []string{"00:00-24:00"}, Fixed: true}
+	for _, c := range []struct {
+		name string
+		when When
+		at   string
+		sw   Night
+		want bool
+	}{
+		{"in the morning", office, "2026-11-26T07:00:00Z", Auto, true}, // 08:00 in Berlin
+		{"a minute before", office, "2026-11-26T06:59:59Z", Auto, false},
+		{"at lunch", office, "2026-11-26T11:00:00Z", Auto, false},
+		{"after it", office, "2026-11-26T12:00:00Z", "", true},
+		{"at the end", office, "2026-11-26T16:30:00Z", Auto, false},
+		{"in summer an hour earlier", office, "2026-07-02T06:00:00Z", Auto, true},
+		{"on friday", office, "2026-11-27T09:00:00Z", Auto, true},
+		{"on saturday", office, "2026-11-28T09:00:00Z", Auto, false},
+		{"on a holiday", office, "2026-12-24T09:00:00Z", Auto, false},
+		{"on that day of another year", office, "2027-12-24T09:00:00Z", Auto, true},
+		{"on a yearly holiday", office, "2028-12-25T09:00:00Z", Auto, false},
+		{"over midnight, before it", guard, "2026-11-28T22:00:00Z", Auto, true},
+		{"over midnight, after it", guard, "2026-11-29T04:59:00Z", Auto, true},
+		{"over midnight, at its end", guard, "2026-11-29T05:00:00Z", Auto, false},
+		{"the night before it", guard, "2026-11-28T04:00:00Z", Auto, false},
+		{"from saturday to monday", weekend, "2026-11-30T23:59:00Z", Auto, true},
+		{"on tuesday", weekend, "2026-12-01T00:00:00Z", Auto, false},
+		{"closed by hand", office, "2026-11-26T07:00:00Z", Closed, false},
+		{"opened by hand", office, "2026-12-24T03:00:00Z", Open, true},
+		{"the clock alone", fixed, "2026-11-26T07:00:00Z", Closed, true},
+		{"never said", When{}, "2026-11-28T04:00:00Z", Auto, true},
+	} {
+		at, err := time.Parse(time.RFC3339, c.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, fault := c.when.compile()
+		if fault != nil {
+			t.Fatalf("%s: %+v", c.name, fault)
+		}
+		if got := h.hold(Moment{at, c.sw}); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+func TestWhenFaults(t *testing.T) {
+	for _, c := range []struct {
+		when When
+		key  string
+	}{
+		{When{Days: []string{"mon", "someday"}}, "days[1]"},
+		{When{Days: []string{"mon-"}}, "days[0]"},
+		{When{Hours: []string{"8-17"}}, "hours[0]"},
+		{When{Hours: []string{"08:00-25:00"}}, "hours[0]"},
+		{When{Hours: []string{"08:00-08:00"}}, "hours[0]"},
+		{When{Holidays: []string{"2026-02-30"}}, "holidays[0]"},
+		{When{Holidays: []string{"24.12."}}, "holidays[0]"},
+		{When{Zone: "Middle/Earth"}, "zone"},
+		{When{Zone: "../../etc/passwd"}, "zone"},
+		{When{Holidays: make([]string, maxWhen+1)}, "holidays"},
+	} {
+		fs := c.when.Validate()
+		if len(fs) != 1 || fs[0].Key != c.key || fs[0].Remedy == "" {
+			t.Errorf("%+v: %+v", c.when, fs)
+		}
+	}
+}
+
+// With a rule's time over, the next one that fits decides.
+func TestRuleWithWhen(t *testing.T) {
+	p, err := Compile(File{Rules: []Rule{
+		{Number: "1500", Do: "extension", Extension: "1001", When: &When{Hours: []string{"08:00-16:00"}, Zone: "UTC"}},
+		{Number: "1500", Do: "extension", Extension: "1002"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for hour, want := range map[int]string{7: "1002", 8: "1001", 15: "1001", 16: "1002"} {
+		if a, _ := p.Lookup("", "1500", Moment{Time: time.Date(2026, 11, 26, hour, 0, 0, 0, time.UTC)}); a.Number != want {
+			t.Errorf("at %d it rings %s", hour, a.Number)
+		}
+	}
+}
+
+func TestFeatureCodes(t *testing.T) {
+	f := NewFeatures()
+	f.ForwardBusy, f.NightOn, f.DND = "*721", off, "*7"
+	p, err := Compile(File{Features: &f, Rules: []Rule{{Number: "*!", Do: "echo"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dialled, want := range map[string]Action{
+		"*721002": {Kind: Feature, Code: ForwardBusy, Number: "002"}, // the longest
+		"*722":    {Kind: Feature, Code: ForwardAlways, Number: "2"},
+		"*72":     {Kind: Echo, Number: "*72"}, // without a number it is none
+		"*73":     {Kind: Feature, Code: ForwardAlwaysOff},
+		"*731":    {Kind: Echo, Number: "*731"},
+		"*7":      {Kind: Feature, Code: DNDOn},
+		"*28":     {Kind: Echo, Number: "*28"}, // off
+	} {
+		if a, _ := p.Lookup("", dialled, Moment{}); a.Kind != want.Kind || a.Code != want.Code || want.Kind == Feature && a.Number != want.Number {
+			t.Errorf("%s: %+v", dialled, a)
+		}
+	}
+	if a, _ := p.Lookup("carrier", "*73", Moment{}); a.Kind == Feature {
+		t.Error("a carrier's number is a feature code")
+	}
+	for _, change := range []func(*Features){
+		func(f *Features) { f.DND = "*" },
+		func(f *Features) { f.DND = "*x1" },
+		func(f *Features) { f.DND = f.DNDOff },
+		func(f *Features) { f.NoAnswer = time.Hour },
+	} {
+		f := NewFeatures()
+		change(&f)
+		if _, err := Compile(File{Features: &f}); err == nil || !strings.HasPrefix(err.Error(), "features.") {
+			t.Errorf("%+v: %v", f, err)
+		}
+	}
+}
+
+func TestGroups(t *testing.T) {
+	group := func(change func(*Group)) Group {
+		g := Group{Number: "1500", Members: []string{"1001", "1002"}}
+		g.SetDefaults()
+		if change != nil {
+			change(&g)
+		}
+		return g
+	}
+	p, err := Compile(File{Groups: map[string]Group{"sales": group(nil)}, Rules: []Rule{{From: "carrier", Number: "49!", Do: "group", Group: "sales"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for trunk, dialled := range map[string]string{"": "1500", "carrier": "4930"} {
+		if a, ok := p.Lookup(trunk, dialled, Moment{}); !ok || a.Kind != Ring || a.Group != "sales" || a.Number != "1500" {
+			t.Errorf("%s: %+v", dialled, a)
+		}
+	}
+	if _, ok := p.Lookup("carrier", "1500", Moment{}); ok {
+		t.Error("a carrier reaches a group by its inner number")
+	}
+	for key, change := range map[string]func(*Group){
+		"number": func(g *Group) { g.Number = "" }, "members": func(g *Group) { g.Members = nil }, "members[1]": func(g *Group) { g.Members[1] = "1001" },
+		"ring": func(g *Group) { g.Ring = 0 }, "total": func(g *Group) { g.Total = time.Second }, "then": func(g *Group) { g.Then = "1500" },
+	} {
+		if _, err := Compile(File{Groups: map[string]Group{"sales": group(change)}}); err == nil || !strings.HasPrefix(err.Error(), "groups.sales."+key+":") {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if _, err := Compile(File{Groups: map[string]Group{"a": group(nil), "b": group(nil)}}); err == nil || !strings.Contains(err.Error(), "number of group a") {
+		t.Error(err)
+	}
+	if _, err := Compile(File{Rules: []Rule{{Number: "1", Do: "group", Group: "nobody"}}}); err == nil || !strings.Contains(err.Error(), "no group") {
+		t.Error(err)
+	}
+}
