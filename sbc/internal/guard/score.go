@@ -56,17 +56,14 @@ func (g *Guard) newScoring(cfg Config) scoring {
 // Offence tells the guard what a source did wrong. It never waits for a disk: a ban that follows from it is in force when it
 // returns, and in the journal a little later. Offences of sources that are allowed, or banned already, count for nothing.
 func (g *Guard) Offence(o Offence) {
-	now := g.clock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.clock() // read under the lock: the score wants offences in the order of their times
 	o, ok := o.Normal(now)
-	if !ok {
+	if !ok || g.closed {
 		return
 	}
 	addr := o.Source.Addr()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return
-	}
 	g.offences[o.Reason]++
 	if _, _, ok := g.view.allowed(addr); ok {
 		return

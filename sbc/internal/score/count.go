@@ -29,7 +29,7 @@ func (c *counting) count(s *scored, factor func(*Rule) int) reached {
 	for _, w := range c.rules {
 		r, t := &c.engine.cfg.Rules[w.rule], &s.tallies[w.rule]
 		limit := r.Threshold * factor(r)
-		if limit == 0 || c.at < t.muted {
+		if limit == 0 || t.reported && c.at < t.muted {
 			continue
 		}
 		m := mark{at: c.mark, weight: w.weight}
@@ -135,7 +135,7 @@ func (c *counting) monitored(ds []Decision, s *scored, got reached, length time.
 	if held {
 		d.Flow = c.offence.Source
 	}
-	s.tallies[got.monitored] = tally{muted: c.at + length}
+	s.tallies[got.monitored] = tally{reported: true, muted: c.at + length}
 	return append(ds, d)
 }
 

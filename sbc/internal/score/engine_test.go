@@ -100,6 +100,16 @@ func TestThreshold(t *testing.T) {
 	}
 }
 
+// A clock that goes back, even behind the first time that the engine was told, loses no offence.
+func TestClockGoesBack(t *testing.T) {
+	r := newRig(t, logins())
+	for range 4 {
+		r.expect(r.fail("192.0.2.7:4000", 1))
+		r.now = r.now.Add(-time.Second)
+	}
+	r.expect(r.fail("192.0.2.7:4000", 1), Ban)
+}
+
 // Unverified sources are held by flow, and never banned, whatever they do.
 func TestUnverified(t *testing.T) {
 	r := newRig(t, logins())

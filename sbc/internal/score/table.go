@@ -39,8 +39,9 @@ const maxWeight = 2 * maxThreshold * maxOffice
 
 // tally is what one rule counts of one source.
 type tally struct {
-	marks []mark
-	muted time.Duration // reported by a rule in monitor mode, and not counted until then
+	marks    []mark
+	reported bool          // by a rule in monitor mode
+	muted    time.Duration // not counted until then, if reported
 }
 
 // add counts a mark and returns the sum within the window.
