@@ -40,6 +40,8 @@ type Call struct {
 	shown  atomic.Pointer[Info] // what Calls shows; replaced, never changed
 	ladder ladder
 
+	measure func() []MediaSide // the plan's; nil: nothing is measured
+
 	// Below here everything belongs to the goroutine that runs the mailbox.
 	info      Info
 	a         *leg
@@ -69,7 +71,7 @@ func (e *Engine) newCall(s *transaction.Server, plan Plan) (*Call, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Call{eng: e, id: plan.ID, trace: plan.Info.Trace, plan: plan, info: plan.Info}
+	c := &Call{eng: e, id: plan.ID, trace: plan.Info.Trace, plan: plan, info: plan.Info, measure: plan.Measure}
 	if c.id == "" {
 		c.id = sipmsg.NewTag()
 	}

@@ -36,6 +36,7 @@ type Record struct {
 	Ended   time.Time      `json:"ended,omitzero"`
 	Code    int            `json:"code,omitempty"` // final status of the INVITE, once it ended
 	Reason  verdict.Reason `json:"reason,omitempty"`
+	Media   []MediaSide    `json:"media,omitempty"`
 	Steps   []Step         `json:"steps"`
 	Skipped int            `json:"skipped,omitempty"` // steps above what is kept of one call
 }
@@ -98,6 +99,9 @@ func (s *ladder) end(e Ending) {
 // record is the call as it went so far.
 func (c *Call) record() Record {
 	r := Record{Info: *c.shown.Load()}
+	if c.measure != nil {
+		r.Media = c.measure()
+	}
 	c.ladder.mu.Lock()
 	defer c.ladder.mu.Unlock()
 	r.Steps, r.Skipped = append([]Step(nil), c.ladder.steps...), c.ladder.skipped

@@ -101,16 +101,17 @@ type Target struct {
 
 // Plan is what becomes of a new call.
 type Plan struct {
-	ID      string         // unique among the calls in hand; empty lets the engine choose
-	Policy  *LegPolicy     // the A-leg's
-	Groups  [][]Target     // tried one group after the other; the targets of one group ring together
-	Local   Local          // answers instead of Groups
-	Media   Media          // nil passes descriptions through unchanged
-	Ring    time.Duration  // longest time until an answer; 0 means DefaultRing
-	Info    Info           // the fields that tell who; the engine adds the rest
-	Ringing func()         // called once at the first 18x; may be nil
-	Answer  func(t Target) // called once when a target answers, before A hears of it; may be nil
-	End     func(Ending)   // called exactly once if Start returned no error; may be nil
+	ID      string             // unique among the calls in hand; empty lets the engine choose
+	Policy  *LegPolicy         // the A-leg's
+	Groups  [][]Target         // tried one group after the other; the targets of one group ring together
+	Local   Local              // answers instead of Groups
+	Media   Media              // nil passes descriptions through unchanged
+	Measure func() []MediaSide // what went through Media until now, or until its Close; safe on any goroutine; may be nil
+	Ring    time.Duration      // longest time until an answer; 0 means DefaultRing
+	Info    Info               // the fields that tell who; the engine adds the rest
+	Ringing func()             // called once at the first 18x; may be nil
+	Answer  func(t Target)     // called once when a target answers, before A hears of it; may be nil
+	End     func(Ending)       // called exactly once if Start returned no error; may be nil
 	// Next decides whether a target's refusal with 400 to 599 leads on to the next group; nil: 408 and 5xx do.
 	Next func(code int) bool
 	// First is how long the first group rings before Then is asked; 0: Ring.

@@ -76,6 +76,15 @@ func (m *Metrics) Histogram(name, help string, bounds []float64) prometheus.Hist
 	return h
 }
 
+// HistogramVec adds a family of histograms. Label values are words of ours, never what a stranger sent.
+func (m *Metrics) HistogramVec(name, help string, bounds []float64, labels ...string) *prometheus.HistogramVec {
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: Namespace, Subsystem: m.program, Name: name, Help: help, Buckets: bounds,
+	}, labels)
+	m.registry.MustRegister(h)
+	return h
+}
+
 // maxReasons bounds the reasons that one Reasons tells apart; those beyond are counted as "other".
 const maxReasons = 256
 

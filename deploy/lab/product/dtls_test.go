@@ -1,10 +1,12 @@
 package product
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"brickhouse/deploy/lab"
+	"brickhouse/shared/b2bua"
 )
 
 // TestDTLSWithBaresip lets a phone whose media are keyed by DTLS (OpenSSL's) call inside and be called, with hold; nobody on the
@@ -21,6 +23,7 @@ func TestDTLSWithBaresip(t *testing.T) {
 	out.Register()
 	in.Register()
 	talk(t, out, in)
+	p.soundsGood(t)
 	hold(t, out, in)
 	hangup(in, out)
 	talk(t, in, out)
@@ -37,4 +40,24 @@ func TestDTLSWithBaresip(t *testing.T) {
 	internet.HoldsNoPlainRTCP(l.DMZ)
 	internet.HoldsMedia(l.Remote, 25)
 	p.onlyRefused(t, "sbc")
+}
+
+// soundsGood waits until both sides of the only call have reported by RTCP how they hear each other: well.
+func (p *Product) soundsGood(t *testing.T) {
+	t.Helper()
+	var calls []b2bua.Info
+	p.ask(t, &calls, "sbc", "call", "list")
+	if len(calls) != 1 {
+		t.Fatalf("%d calls", len(calls))
+	}
+	until(t, waits, "both sides to report", func() string {
+		var records []b2bua.Record
+		p.ask(t, &records, "sbc", "call", "show", calls[0].ID)
+		for _, m := range records[0].Media {
+			if m.Reports == 0 || m.Loss > 0.02 || m.MOS < 4 || m.MOS > 4.5 || m.RoundTripMS <= 0 || m.RoundTripMS > 1000 || m.JitterMS > 50 {
+				return fmt.Sprintf("%+v", m)
+			}
+		}
+		return ""
+	})
 }

@@ -131,7 +131,14 @@ func (b *Border) plan(trace, caller, callee string) b2bua.Plan {
 func (b *Border) start(s *transaction.Server, plan b2bua.Plan, sideA, sideB anchor.Endpoint) verdict.Verdict {
 	id := plan.ID
 	session := b.anchor.Open(id, sideA, sideB, anchor.Events{OnFault: func(why verdict.Reason) { b.engine.End(id, why) }})
-	plan.Media = media{session}
+	plan.Media, plan.Measure = media{session}, func() []b2bua.MediaSide { return measured(session.Stats()) }
+	end := plan.End
+	plan.End = func(e b2bua.Ending) {
+		b.metrics.quality.observe([2]string{sideA.Realm.Name, sideB.Realm.Name}, session.Stats())
+		if end != nil {
+			end(e)
+		}
+	}
 	plan.Answer = func(b2bua.Target) { session.Established() }
 	v := b.begin(s, plan)
 	if !v.OK() {
@@ -201,29 +208,6 @@ func (b *Border) endpoint(r realmName, f *transport.Flow) anchor.Endpoint {
 		e.DTLS = r == access && b.cfg.Access.Keys.of(f.Network()) == "dtls"
 	}
 	return e
-}
-
-// media joins the call engine to the anchor.
-type media struct{ s *anchor.Session }
-
-func (m media) Offer(from b2bua.Side, sdp []byte) ([]byte, error) {
-	out, err := m.s.Offer(anchor.Side(from), sdp)
-	return out, mediaError(err)
-}
-
-func (m media) Answer(from b2bua.Side, sdp []byte) ([]byte, error) {
-	out, err := m.s.Answer(anchor.Side(from), sdp)
-	return out, mediaError(err)
-}
-
-func (m media) Close() { m.s.Close() }
-
-func mediaError(err error) error {
-	var e *anchor.Error
-	if errors.As(err, &e) {
-		return &b2bua.Refusal{Code: e.Code, Reason: e.Reason}
-	}
-	return err
 }
 
 // legPolicies say how the border looks on each side, and what passes. The legs to the exchange differ by whose call it is.

@@ -2,10 +2,12 @@ package border
 
 import (
 	"cmp"
+	"errors"
 
 	"brickhouse/sbc/internal/guard"
 	"brickhouse/sbc/internal/media/anchor"
 	"brickhouse/sbc/internal/media/relay"
+	"brickhouse/shared/b2bua"
 )
 
 // useKernelMedia has the kernel relay plain calls, where it can.
@@ -40,6 +42,29 @@ type kernelStream struct{ *guard.MediaStream }
 // Forward has the kernel send a stream on.
 func (s kernelStream) Forward(w relay.Stream) {
 	s.MediaStream.Forward(guard.MediaFlow{Local: w.Local, From: w.From, Source: w.Source, Target: w.Target, Types: w.Types})
+}
+
+// media joins the call engine to the anchor.
+type media struct{ s *anchor.Session }
+
+func (m media) Offer(from b2bua.Side, sdp []byte) ([]byte, error) {
+	out, err := m.s.Offer(anchor.Side(from), sdp)
+	return out, mediaError(err)
+}
+
+func (m media) Answer(from b2bua.Side, sdp []byte) ([]byte, error) {
+	out, err := m.s.Answer(anchor.Side(from), sdp)
+	return out, mediaError(err)
+}
+
+func (m media) Close() { m.s.Close() }
+
+func mediaError(err error) error {
+	var e *anchor.Error
+	if errors.As(err, &e) {
+		return &b2bua.Refusal{Code: e.Code, Reason: e.Reason}
+	}
+	return err
 }
 
 // mediaRealms is what the anchor knows of each side.

@@ -14,6 +14,7 @@ type Metrics struct {
 	ended   *telemetry.Reasons
 	banAPI  func(token, result string)
 	answers *answers
+	quality quality
 	trunk   func(trunk, direction string, why verdict.Reason)
 }
 
@@ -25,6 +26,7 @@ func NewMetrics(m *telemetry.Metrics) *Metrics {
 	m.Families(count.families(), count.emit)
 	return &Metrics{
 		answers: count,
+		quality: newQuality(m),
 		trunk: func(trunk, direction string, why verdict.Reason) {
 			trunks.WithLabelValues(trunk, direction, string(why)).Inc()
 		},

@@ -3,7 +3,9 @@ package calladmin
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,8 +75,34 @@ func ladder(w io.Writer, r b2bua.Record) error {
 	if r.Skipped > 0 {
 		line("and %d more", r.Skipped)
 	}
+	for _, m := range r.Media {
+		medium(line, m)
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// medium writes what one side sent, got and heard.
+func medium(line func(string, ...any), m b2bua.MediaSide) {
+	crypto := m.Crypto
+	if crypto == "" {
+		crypto = "RTP"
+	}
+	far := "nobody"
+	if m.Remote.IsValid() {
+		far = m.Remote.String()
+	}
+	line("media %s: %s with %s, %d packets in (%d in kernel), %d out", strings.ToUpper(m.Side), crypto, far, m.PacketsIn, m.InKernel, m.PacketsOut)
+	if m.Reports > 0 {
+		trip := "unknown"
+		if m.RoundTripMS > 0 {
+			trip = fmt.Sprintf("%.1f ms", m.RoundTripMS)
+		}
+		line("         hears %.1f %% loss, %.1f ms jitter, round trip %s, MOS %.1f by %d reports", 100*m.Loss, m.JitterMS, trip, m.MOS, m.Reports)
+	}
+	for _, why := range slices.Sorted(maps.Keys(m.Dropped)) {
+		line("         dropped %d: %s", m.Dropped[why], why)
+	}
 }
 
 // message names a message in a few letters.

@@ -21,6 +21,10 @@ ended normal-clearing after 2.5s of talk
     0.010                               | <-- 180 INVITE 5             | exchange 192.0.2.10:5070
     0.011  <-- 180 INVITE 1             |                              | 198.51.100.7:5061
 and 3 more
+media A: AEAD_AES_256_GCM with 198.51.100.7:4000, 500 packets in (0 in kernel), 498 out
+         hears 1.0 % loss, 2.5 ms jitter, round trip 30.0 ms, MOS 4.3 by 3 reports
+         dropped 2: media-stranger
+media B: RTP with nobody, 498 packets in (400 in kernel), 499 out
 `
 
 func TestShow(t *testing.T) {
@@ -30,6 +34,13 @@ func TestShow(t *testing.T) {
 	r := b2bua.Record{
 		Info:  b2bua.Info{ID: "c1", Trace: "t1", Caller: "1001", Callee: "1002\x1b[2J", From: "access", To: "core", Started: at, Answered: after(500)},
 		Ended: after(3000), Code: 200, Reason: verdict.NormalClearing, Skipped: 3,
+		Media: []b2bua.MediaSide{
+			{
+				Side: "a", Remote: netip.MustParseAddrPort("198.51.100.7:4000"), Crypto: "AEAD_AES_256_GCM", PacketsIn: 500, PacketsOut: 498,
+				Dropped: map[verdict.Reason]uint64{verdict.MediaStranger: 2}, Reports: 3, Loss: 0.01, JitterMS: 2.5, RoundTripMS: 30, MOS: 4.3,
+			},
+			{Side: "b", PacketsIn: 498, PacketsOut: 499, InKernel: 400},
+		},
 		Steps: []b2bua.Step{
 			{At: at, Side: "a", Method: sip.INVITE, CSeq: 1, SDP: true, Remote: caller},
 			{At: after(2), Side: "b", Leg: "exchange", Sent: true, Method: sip.INVITE, CSeq: 5, SDP: true, Remote: exchange},

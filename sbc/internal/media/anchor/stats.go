@@ -22,6 +22,7 @@ type SideStats struct {
 	ByKernel           uint64                    // of PacketsIn, what the kernel sent on
 	InKernel           bool                      // it does so now
 	Dropped            map[verdict.Reason]uint64 // packets to this side's ports that were not relayed
+	Quality            Quality
 }
 
 // Stats is a snapshot of a session's counters.
@@ -50,6 +51,7 @@ func (s *Session) statsLocked() Stats {
 			Remote: r.Remote, Latched: r.Latched, LatchMoves: r.LatchMoves, Suite: s.legs[i].suite().String(),
 			PacketsIn: r.PacketsIn, BytesIn: r.BytesIn, PacketsOut: r.PacketsOut, BytesOut: r.BytesOut,
 			RTCPIn: r.RTCPIn, RTCPOut: r.RTCPOut, ByKernel: r.ByKernel, InKernel: r.InKernel, Dropped: r.Dropped,
+			Quality: s.legs[i].quality(r.Quality),
 		}
 	}
 	return out

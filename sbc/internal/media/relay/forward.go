@@ -146,6 +146,7 @@ func (r *reader) forwardRTCP(in, out *end, pkt []byte, src netip.AddrPort) dropR
 		return dropMalformed
 	}
 	r.s.counts[r.side].rtcpIn.add(len(plain))
+	r.s.learn(r.side, rebuilt, time.Now())
 	to, wanted := out.targetRTCP()
 	if !wanted || !to.IsValid() || to.Port() == 0 || len(rebuilt) == 0 {
 		return dropUnwanted

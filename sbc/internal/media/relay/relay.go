@@ -27,14 +27,15 @@ const maxPacket = 2000
 
 // Session relays one call. It is made by Open, relays once it has a Rule, and ends with Close.
 type Session struct {
-	pairs  [2]*mediaport.Sockets
-	watch  [4]watched
-	loop   *loop
-	rule   atomic.Pointer[rule] // nil: nothing is relayed
-	closed atomic.Bool
-	counts [2]counters // by the side that the packets came from
-	cname  [2][]byte   // what the side is told as CNAME
-	log    *slog.Logger
+	pairs   [2]*mediaport.Sockets
+	watch   [4]watched
+	loop    *loop
+	rule    atomic.Pointer[rule] // nil: nothing is relayed
+	closed  atomic.Bool
+	counts  [2]counters // by the side that the packets came from
+	cname   [2][]byte   // what the side is told as CNAME
+	hearing [2]hearing
+	log     *slog.Logger
 
 	stranger atomic.Pointer[func(side int, src netip.AddrPort)] // nil: nobody wants to know
 

@@ -100,9 +100,10 @@ type SideStats struct {
 	ByKernel           uint64                    // of PacketsIn, what the kernel sent on
 	InKernel           bool                      // it does so now
 	Dropped            map[verdict.Reason]uint64 // from it, not forwarded
+	Quality            Quality                   // as it hears the other side
 }
 
-// Stats returns a snapshot of both sides. It takes no lock.
+// Stats returns a snapshot of both sides. RTP does not wait for it.
 func (s *Session) Stats() [2]SideStats {
 	var all [2]SideStats
 	rule := s.rule.Load()
@@ -112,7 +113,7 @@ func (s *Session) Stats() [2]SideStats {
 			PacketsIn: from.rtpIn.packets.Load(), BytesIn: from.rtpIn.bytes.Load(),
 			PacketsOut: to.rtpOut.packets.Load(), BytesOut: to.rtpOut.bytes.Load(),
 			RTCPIn: from.rtcpIn.packets.Load(), RTCPOut: to.rtcpOut.packets.Load(),
-			Dropped: make(map[verdict.Reason]uint64),
+			Dropped: make(map[verdict.Reason]uint64), Quality: s.hearing[i].quality(),
 		}
 		for d := dropNone + 1; d < dropReasons; d++ {
 			if n := from.drops[d].Load(); n > 0 {
