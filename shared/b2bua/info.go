@@ -82,6 +82,9 @@ func (c *Call) across(x *leg, s *transaction.Server) {
 	y := c.other(x)
 	switch {
 	case c.plan.Local != nil:
+		if l, ok := c.plan.Local.(Informed); ok && s.Request().Method == sip.INFO {
+			l.Info(s.Request())
+		}
 		c.reply(x, s, sip.StatusOK)
 		return
 	case !x.established || y == nil || !y.established:

@@ -56,6 +56,9 @@ type Local interface {
 	Close()
 }
 
+// Informed is a Local that wants to know the INFO requests of its caller; each is answered with 200.
+type Informed interface{ Info(req *sip.Request) }
+
 // Refusal is an error that names the response to the request that caused it.
 type Refusal struct {
 	Code   int // SIP status code

@@ -3,6 +3,9 @@ package callcontrol
 import (
 	"errors"
 	"net/netip"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
 
 	"brickhouse/pbx/internal/media"
 	"brickhouse/shared/b2bua"
@@ -10,17 +13,17 @@ import (
 )
 
 // local answers a call from the exchange's own media.
-func (a *attempt) local(kind media.Kind) b2bua.Local {
+func (a *attempt) local(act media.Act) b2bua.Local {
 	return &service{
-		engine: a.c.cfg.Media, kind: kind, local: a.flow.Local().Addr().Unmap(),
+		engine: a.c.cfg.Media, act: act, local: a.flow.Local().Addr().Unmap(),
 		timeout: func() { a.c.cfg.Engine.End(a.id, verdict.MediaTimeout) },
 	}
 }
 
-// service is an echo or a tone as the call engine sees it.
+// service is what the exchange does itself, as the call engine sees it.
 type service struct {
 	engine  *media.Engine
-	kind    media.Kind
+	act     media.Act
 	local   netip.Addr
 	timeout func()
 	session *media.Session
@@ -32,7 +35,7 @@ func (s *service) Answer(offer []byte) ([]byte, error) {
 		out, err := s.session.Reoffer(offer)
 		return out, mediaError(err)
 	}
-	out, session, err := s.engine.Answer(s.kind, offer, s.local, s.timeout)
+	out, session, err := s.engine.Answer(s.act, offer, s.local, s.timeout)
 	if err != nil {
 		return nil, mediaError(err)
 	}
@@ -45,7 +48,7 @@ func (s *service) Offer() ([]byte, error) {
 	if s.session != nil {
 		return s.session.Offer(), nil
 	}
-	out, session, err := s.engine.Offer(s.kind, s.local, s.timeout)
+	out, session, err := s.engine.Offer(s.act, s.local, s.timeout)
 	if err != nil {
 		return nil, mediaError(err)
 	}
@@ -55,6 +58,54 @@ func (s *service) Offer() ([]byte, error) {
 
 // Accept takes the answer to that offer.
 func (s *service) Accept(answer []byte) error { return mediaError(s.session.Accept(answer)) }
+
+// Info takes a key that comes in signalling.
+func (s *service) Info(req *sip.Request) {
+	typ := ""
+	if h := req.ContentType(); h != nil {
+		typ = h.Value()
+	}
+	if k, ok := pressedKey(typ, req.Body()); ok && s.session != nil {
+		s.session.Key(k)
+	}
+}
+
+// maxKeyBody bounds the body that is read for a key, in bytes.
+const maxKeyBody = 256
+
+// pressedKey reads the key of an INFO, as phones without RFC 4733 send it: application/dtmf-relay has it in a line Signal=5,
+// application/dtmf has it alone.
+func pressedKey(contentType string, body []byte) (byte, bool) {
+	if len(body) > maxKeyBody {
+		return 0, false
+	}
+	typ, _, _ := strings.Cut(strings.ToLower(contentType), ";")
+	text := string(body)
+	switch strings.TrimSpace(typ) {
+	case "application/dtmf-relay":
+		found := ""
+		for line := range strings.Lines(text) {
+			if name, value, ok := strings.Cut(line, "="); ok && strings.EqualFold(strings.TrimSpace(name), "signal") {
+				found = value
+			}
+		}
+		text = found
+	case "application/dtmf":
+	default:
+		return 0, false
+	}
+	text = strings.ToUpper(strings.TrimSpace(text))
+	switch text { // some give the number of the event
+	case "10":
+		text = "*"
+	case "11":
+		text = "#"
+	}
+	if len(text) != 1 || !strings.Contains("0123456789*#ABCD", text) {
+		return 0, false
+	}
+	return text[0], true
+}
 
 // Close ends the session.
 func (s *service) Close() {

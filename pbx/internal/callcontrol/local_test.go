@@ -97,3 +97,28 @@ func TestLocalRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestPressedKey(t *testing.T) {
+	for _, c := range []struct {
+		typ, body string
+		want      byte
+	}{
+		{"application/dtmf-relay", "Signal=5\r\nDuration=160\r\n", '5'}, {"Application/DTMF-Relay;x=y", "duration= 160\nsignal = *\n", '*'},
+		{"application/dtmf", "#", '#'}, {"application/dtmf", " 9\r\n", '9'}, {"application/dtmf-relay", "Signal=11", '#'}, {"application/dtmf", "b", 'B'},
+		{"application/dtmf-relay", "5", 0}, {"application/dtmf", "", 0}, {"application/dtmf", "12", 0}, {"application/dtmf", "x", 0},
+		{"text/plain", "5", 0}, {"application/dtmf", strings.Repeat(" ", 300) + "5", 0},
+	} {
+		if got, ok := pressedKey(c.typ, []byte(c.body)); got != c.want || ok != (c.want != 0) {
+			t.Errorf("%s %q: %q", c.typ, c.body, got)
+		}
+	}
+}
+
+func FuzzPressedKey(f *testing.F) {
+	f.Add("application/dtmf-relay", []byte("Signal=5\r\nDuration=160"))
+	f.Fuzz(func(t *testing.T, typ string, body []byte) {
+		if k, ok := pressedKey(typ, body); ok && !strings.ContainsRune("0123456789*#ABCD", rune(k)) {
+			t.Errorf("%q", k)
+		}
+	})
+}

@@ -29,16 +29,28 @@ func (s *Session) hear() {
 		}
 		s.count.packetsIn.Add(1)
 		s.count.bytesIn.Add(uint64(n))
-		if s.kind == Echo {
-			s.echo(&p)
+		s.take(&p, s.now.Load())
+	}
+}
+
+// take hands a packet to whom it is for. What was not negotiated is nothing.
+func (s *Session) take(p *rtp.Packet, n *negotiated) {
+	switch {
+	case n.isEvent(p):
+		s.pressed(p)
+	case p.PayloadType != n.payload || len(p.Payload) == 0:
+	case s.echoes:
+		s.echo(p, n)
+	default:
+		if e := s.ear.Load(); e != nil {
+			e.hear(n.law, p)
 		}
 	}
 }
 
-// echo sends back what was heard, as our own stream. Keys pressed (telephone-event) and anything not negotiated are not sound.
-func (s *Session) echo(p *rtp.Packet) {
-	n := s.now.Load()
-	if p.PayloadType != n.payload || !n.sends || len(p.Payload) == 0 {
+// echo sends back what was heard, as our own stream.
+func (s *Session) echo(p *rtp.Packet, n *negotiated) {
+	if !n.sends {
 		return
 	}
 	s.out.follow(p.SSRC, p.Timestamp, uint32(len(p.Payload)))

@@ -1,4 +1,4 @@
-// Package media is where the exchange itself speaks and hears: the echo test and the milliwatt tone.
+// Package media is where the exchange itself speaks and hears: tones, the echo test, and scripts that play, listen and record.
 //
 // It speaks G.711 over plain RTP, since calls that end here come over the voice network or through the border, which has
 // taken the encryption off. A session takes packets from nobody but the host that its SDP names.
@@ -17,29 +17,6 @@ import (
 	"brickhouse/shared/mediaport"
 	"brickhouse/shared/sdp"
 	"brickhouse/shared/verdict"
-)
-
-// Kind is what a session does.
-type Kind uint8
-
-// The kinds.
-const (
-	Echo      Kind = iota // sends back what it hears
-	Milliwatt             // sends a 1004 Hz tone at -10 dBm0
-	Confirm               // sends the tone of a service that was set
-	Deny                  // sends the tone of one that was not
-)
-
-// String is "echo", "milliwatt", "confirm" or "deny".
-func (k Kind) String() string { return [...]string{"echo", "milliwatt", "confirm", "deny"}[k] }
-
-// frequency is that of the kind's tone in Hz; 0: it has none.
-func (k Kind) frequency() float64 { return [...]float64{0, toneFrequency, 880, 425}[k] }
-
-// The tone: 1004 Hz, not 1000, so that it does not beat with the sampling.
-const (
-	toneFrequency = 1004 // Hz
-	toneLevel     = -10  // dBm0
 )
 
 // Config sizes the engine.
@@ -99,10 +76,10 @@ func New(cfg Config, log *slog.Logger) (*Engine, error) {
 	return &Engine{cfg: cfg, log: log, pool: pool, random: rand.Reader, sessions: make(map[*Session]struct{})}, nil
 }
 
-// Answer answers an offer (RFC 3264) with a session of that kind, bound to local. The error is an *Error. onTimeout may be nil; it
+// Answer answers an offer (RFC 3264) with a session that does act, bound to local. The error is an *Error. onTimeout may be nil; it
 // is called once, from another goroutine, when the far side was silent for Config.Silence while not on hold. The session must
 // be closed.
-func (e *Engine) Answer(kind Kind, offer []byte, local netip.Addr, onTimeout func()) ([]byte, *Session, error) {
+func (e *Engine) Answer(act Act, offer []byte, local netip.Addr, onTimeout func()) ([]byte, *Session, error) {
 	local = local.Unmap()
 	d, err := sdp.Parse(offer)
 	if err != nil {
@@ -112,7 +89,7 @@ func (e *Engine) Answer(kind Kind, offer []byte, local netip.Addr, onTimeout fun
 	if failure != nil {
 		return nil, nil, failure
 	}
-	s, failure := e.open(kind, local, onTimeout)
+	s, failure := e.open(act, local, onTimeout)
 	if failure != nil {
 		return nil, nil, failure
 	}
@@ -125,7 +102,7 @@ func (e *Engine) Answer(kind Kind, offer []byte, local netip.Addr, onTimeout fun
 }
 
 // open makes a session with ports of its own.
-func (e *Engine) open(kind Kind, local netip.Addr, onTimeout func()) (*Session, *Error) {
+func (e *Engine) open(act Act, local netip.Addr, onTimeout func()) (*Session, *Error) {
 	pair, err := e.pool.Open(local)
 	switch {
 	case errors.Is(err, mediaport.ErrExhausted):
@@ -133,7 +110,7 @@ func (e *Engine) open(kind Kind, local netip.Addr, onTimeout func()) (*Session, 
 	case err != nil:
 		return nil, fail(500, verdict.Internal, err.Error())
 	}
-	s, err := newSession(e, kind, pair, onTimeout)
+	s, err := newSession(e, act, pair, onTimeout)
 	if err != nil {
 		pair.Close()
 		return nil, fail(500, verdict.Internal, err.Error())

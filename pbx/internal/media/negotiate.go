@@ -17,7 +17,8 @@ type negotiated struct {
 	format    string // payload type of the codec
 	payload   uint8
 	event     string // payload type of telephone-event; empty: none
-	ptime     int    // ms
+	eventType uint8
+	ptime     int // ms
 	remote    netip.AddrPort
 	rtcp      netip.AddrPort
 	sends     bool // we may send: the far side receives and has an address
@@ -84,7 +85,7 @@ func (n *negotiated) chooseCodec(m *sdp.Media) bool {
 		encoding := strings.TrimSuffix(strings.ToUpper(m.Encoding(f)), "/1")
 		switch {
 		case encoding == "TELEPHONE-EVENT/8000" && n.event == "":
-			n.event = f
+			n.event, n.eventType = f, uint8(pt)
 		case n.format != "":
 		case encoding == "PCMU/8000":
 			n.law, n.format, n.payload = tone.MuLaw, f, uint8(pt)

@@ -10,8 +10,8 @@ import (
 
 // Offer makes an offer with a new session, for a caller that made none; Session.Accept takes the answer. Errors and onTimeout are
 // those of Answer.
-func (e *Engine) Offer(kind Kind, local netip.Addr, onTimeout func()) ([]byte, *Session, error) {
-	s, failure := e.open(kind, local.Unmap(), onTimeout)
+func (e *Engine) Offer(act Act, local netip.Addr, onTimeout func()) ([]byte, *Session, error) {
+	s, failure := e.open(act, local.Unmap(), onTimeout)
 	if failure != nil {
 		return nil, nil, failure
 	}

@@ -2,6 +2,7 @@ package media
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 // Session is the exchange's end of one call.
 type Session struct {
 	engine    *Engine
-	kind      Kind
+	act       Act
 	pair      *mediaport.Pair
 	onTimeout func()
 	cname     string
@@ -37,7 +38,17 @@ type Session struct {
 	told   []byte // the description in force
 	closed bool
 
-	out sender
+	out   sender
+	frame frame
+
+	// What the act uses.
+	echoes bool
+	spurt  bool                  // the last frame was sent: the next one does not begin a talkspurt (RFC 3551 §4.1)
+	voice  atomic.Pointer[voice] // nil: nothing is said
+	ear    atomic.Pointer[ear]   // nil: nothing is recorded
+	keys   chan byte             // nil: keys are nobody's
+	event  event                 // the last key that came in the media
+	cancel context.CancelFunc    // ends a script; nil: there is none
 }
 
 type counters struct {
@@ -46,7 +57,6 @@ type counters struct {
 
 // Stats is a snapshot of a session's counters.
 type Stats struct {
-	Kind                  Kind
 	Remote                netip.AddrPort // where we send
 	PacketsIn, PacketsOut uint64         // RTP
 	BytesIn, BytesOut     uint64         // UDP payload
@@ -55,12 +65,12 @@ type Stats struct {
 	Malformed             uint64 // packets that are neither RTP nor RTCP
 }
 
-func newSession(e *Engine, kind Kind, pair *mediaport.Pair, onTimeout func()) (*Session, error) {
+func newSession(e *Engine, act Act, pair *mediaport.Pair, onTimeout func()) (*Session, error) {
 	var b [24]byte
 	if _, err := io.ReadFull(e.random, b[:]); err != nil {
 		return nil, fmt.Errorf("drawing session numbers: %w", err)
 	}
-	s := &Session{engine: e, kind: kind, pair: pair, onTimeout: onTimeout, stop: make(chan struct{})}
+	s := &Session{engine: e, act: act, pair: pair, onTimeout: onTimeout, stop: make(chan struct{})}
 	s.cname = fmt.Sprintf("%x", b[:8])
 	s.origin.ID = binary.BigEndian.Uint64(b[8:]) >> 2
 	s.out.ssrc = binary.BigEndian.Uint32(b[16:])
@@ -71,6 +81,7 @@ func newSession(e *Engine, kind Kind, pair *mediaport.Pair, onTimeout func()) (*
 
 // start begins to hear and to speak.
 func (s *Session) start() {
+	s.act.begin(s)
 	s.running.Add(3)
 	go s.guarded(s.hear)
 	go s.guarded(s.hearRTCP)
@@ -142,7 +153,7 @@ func (s *Session) useLocked(n *negotiated) {
 func (s *Session) Stats() Stats {
 	c := &s.count
 	return Stats{
-		Kind: s.kind, Remote: s.now.Load().remote,
+		Remote:    s.now.Load().remote,
 		PacketsIn: c.packetsIn.Load(), PacketsOut: c.packetsOut.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 		RTCPIn: c.rtcpIn.Load(), Strangers: c.strangers.Load(), Malformed: c.malformed.Load(),
 	}
@@ -157,6 +168,9 @@ func (s *Session) Close() {
 	}
 	s.closed = true
 	close(s.stop)
+	if s.cancel != nil {
+		s.cancel()
+	}
 	s.sendRTCP(true)
 	s.pair.Close()
 	s.engine.forget(s)

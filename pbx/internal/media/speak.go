@@ -36,6 +36,17 @@ func (o *sender) follow(ssrc, timestamp, samples uint32) {
 	o.next = o.timestamp + samples
 }
 
+// maxFrame is the longest that is negotiated, in samples.
+const maxFrame = tone.Rate / 1000 * 40
+
+// frame is room for one frame on its way out. It belongs to the goroutine that sends: of an echo the one that hears, else the one that
+// speaks.
+type frame struct {
+	pcm    [maxFrame]int16
+	codes  [maxFrame]byte
+	packet [maxPacket]byte
+}
+
 // send writes one packet at the stream's timestamp.
 func (s *Session) send(n *negotiated, payload []byte, marker bool) {
 	s.out.mu.Lock()
@@ -47,27 +58,26 @@ func (s *Session) send(n *negotiated, payload []byte, marker bool) {
 	s.out.packets++
 	s.out.octets += uint32(len(payload))
 	s.out.mu.Unlock()
-	b, err := p.Marshal()
+	size, err := p.MarshalTo(s.frame.packet[:])
 	if err != nil {
 		return
 	}
-	if _, err := s.pair.RTP.WriteToUDPAddrPort(b, n.remote); err == nil {
+	if _, err := s.pair.RTP.WriteToUDPAddrPort(s.frame.packet[:size], n.remote); err == nil {
 		s.count.packetsOut.Add(1)
-		s.count.bytesOut.Add(uint64(len(b)))
+		s.count.bytesOut.Add(uint64(size))
 	}
 }
 
 // Times of the session's own clock.
 const (
-	frame        = 20 * time.Millisecond // RFC 3551 §4.2
-	tooLate      = 10 * frame            // after a pause of the machine we go on instead of catching up
+	frameTime    = 20 * time.Millisecond // RFC 3551 §4.2
+	tooLate      = 10 * frameTime        // after a pause of the machine we go on instead of catching up
 	rtcpInterval = 5 * time.Second       // RFC 3550 §6.2
 )
 
-// speak keeps the session's time until it is closed: the tone, RTCP, and the watch for silence. Each frame has its place on an absolute
+// speak keeps the session's time until it is closed: what it says, RTCP, and the watch for silence. Each frame has its place on an absolute
 // clock, so that no error adds up.
 func (s *Session) speak() {
-	sine := tone.NewSine(s.kind.frequency(), toneLevel)
 	next, report := time.Now(), time.Now().Add(rtcpInterval/2)
 	quiet := silence{since: time.Now()}
 	timer := time.NewTimer(0)
@@ -83,7 +93,7 @@ func (s *Session) speak() {
 				next = now
 			}
 			for !next.After(now) {
-				s.tone(n, sine)
+				s.say(n)
 				next = next.Add(step)
 			}
 			if now.After(report) {
@@ -96,21 +106,29 @@ func (s *Session) speak() {
 	}
 }
 
-// tone sends one frame of it. On hold the timestamp runs on, as the sound would.
-func (s *Session) tone(n *negotiated, sine *tone.Sine) {
-	if s.kind.frequency() == 0 {
+// say sends one frame of the voice, or of silence: who sends nothing is taken for dead. On hold the timestamp runs on, as the time does,
+// and what a script says waits.
+func (s *Session) say(n *negotiated) {
+	if s.echoes {
 		return
 	}
-	pcm := make([]int16, tone.Rate/1000*n.ptime)
-	sine.Read(pcm)
+	samples := tone.Rate / 1000 * n.ptime
 	s.out.mu.Lock()
 	s.out.timestamp = s.out.next
-	s.out.next += uint32(len(pcm))
-	first := s.out.packets == 0
+	s.out.next += uint32(samples)
 	s.out.mu.Unlock()
-	if n.sends {
-		s.send(n, n.law.Encode(make([]byte, 0, len(pcm)), pcm), first)
+	if !n.sends {
+		s.spurt = false
+		return
 	}
+	pcm := s.frame.pcm[:samples]
+	if v := s.voice.Load(); v != nil {
+		v.read(pcm)
+	} else {
+		clear(pcm)
+	}
+	s.send(n, n.law.Encode(s.frame.codes[:0], pcm), !s.spurt)
+	s.spurt = true
 }
 
 // silence is what the session knows of how long nothing was heard.
