@@ -80,6 +80,7 @@ type Record struct {
 	Forwarder string // extension or group that sent it on last
 	Forward   string // why: "always", "busy", "no-answer", "unreachable"
 	Group     string // number of the ring group
+	Mailbox   string // extension whose mailbox took the call
 }
 
 // Bounds of a record. Text over MaxText is cut: it may come from a stranger.
@@ -148,6 +149,7 @@ type line struct {
 	Forwarder   string         `json:"forwarder,omitempty"`
 	Forward     string         `json:"forward,omitempty"`
 	Group       string         `json:"group,omitempty"`
+	Mailbox     string         `json:"mailbox,omitempty"`
 }
 
 const stamp = "2006-01-02T15:04:05.000Z"
@@ -177,7 +179,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 		Duration: float64(r.Duration().Milliseconds()) / 1000, Billable: r.Billable(),
 		Country: r.Country, Kind: r.Kind, Class: cut(r.Class), Causer: cut(r.Causer), Denied: cut(r.Denied), Emergency: r.Emergency,
 		Transferor: cut(r.Transferor), Transferee: cut(r.Transferee), TransferOf: cut(r.TransferOf),
-		Forwarder: cut(r.Forwarder), Forward: cut(r.Forward), Group: cut(r.Group),
+		Forwarder: cut(r.Forwarder), Forward: cut(r.Forward), Group: cut(r.Group), Mailbox: cut(r.Mailbox),
 	})
 }
 
@@ -192,7 +194,7 @@ func (r *Record) UnmarshalJSON(b []byte) error {
 		Trunk: l.Trunk, Realm: l.Realm, Disposition: l.Disposition, Code: l.Code, Reason: l.Reason,
 		Country: l.Country, Kind: l.Kind, Class: l.Class, Causer: l.Causer, Denied: l.Denied, Emergency: l.Emergency,
 		Transferor: l.Transferor, Transferee: l.Transferee, TransferOf: l.TransferOf,
-		Forwarder: l.Forwarder, Forward: l.Forward, Group: l.Group,
+		Forwarder: l.Forwarder, Forward: l.Forward, Group: l.Group, Mailbox: l.Mailbox,
 	}
 	for _, f := range []struct {
 		to *time.Time

@@ -30,6 +30,7 @@ import (
 
 // fake is an exchange that only remembers.
 type fake struct {
+	mailboxes
 	store     *store.Store
 	passwords map[string]string
 	calls     []b2bua.Info

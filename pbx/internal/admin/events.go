@@ -62,7 +62,7 @@ func eventRoutes(s *control.Server, x Exchange) {
 		if err == nil && !known {
 			err = unknown(number)
 		}
-		return nil, err
+		return nil, unfit(err)
 	})
 }
 

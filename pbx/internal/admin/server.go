@@ -22,6 +22,7 @@ type Exchange interface {
 	Rights
 	Waiting
 	Services
+	Mailboxes
 	AddExtension(ctx context.Context, e store.Extension, password string) error
 	SetPassword(ctx context.Context, number, password string) error
 	DeleteExtension(ctx context.Context, number string) (bool, error)
@@ -115,6 +116,7 @@ func Routes(s *control.Server, x Exchange, now func() time.Time) {
 	rightRoutes(s, x)
 	eventRoutes(s, x)
 	serviceRoutes(s, x)
+	mailboxRoutes(s, x)
 	calladmin.Routes(s, x)
 }
 

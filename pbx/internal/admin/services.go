@@ -79,6 +79,7 @@ func serviceRoutes(s *control.Server, x Exchange) {
 	}
 	handle("PUT /extensions/{number}/dnd", onOff(x.SetDND))
 	handle("PUT /extensions/{number}/waiting", onOff(x.SetCallWaiting))
+	handle("PUT /extensions/{number}/voicemail", onOff(x.SetVoicemail))
 	handle("PUT /extensions/{number}/callers", func(r *http.Request, number string) error {
 		var req blockRequest
 		if err := control.Decode(r, &req); err != nil {
@@ -109,6 +110,7 @@ func serviceCommands(a *command.Admin) []*cobra.Command {
 	return []*cobra.Command{
 		extensionForward(a), extensionBlock(a),
 		extensionSwitch(a, "dnd", "Let no call ring: callers hear busy"), extensionSwitch(a, "waiting", "Let a second call ring while the extension is in one"),
+		extensionSwitch(a, "voicemail", "Let a mailbox take the calls that nobody answers and no forward takes"),
 	}
 }
 
@@ -226,6 +228,9 @@ func addServices(t *control.Table, s *store.Services) {
 	}
 	if s.NoWaiting {
 		t.Add("call waiting", "off")
+	}
+	if s.Voicemail {
+		t.Add("voicemail", "on")
 	}
 	callers := s.Blocked
 	if s.BlockAnonymous {

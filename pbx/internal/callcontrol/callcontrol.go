@@ -20,6 +20,7 @@ import (
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/media"
 	"brickhouse/pbx/internal/store"
+	"brickhouse/pbx/internal/voicemail"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/cdr"
 	"brickhouse/shared/corelink"
@@ -59,6 +60,7 @@ type Config struct {
 	Store        *store.Store
 	CDR          *cdr.Writer
 	Media        *media.Engine
+	Voicemail    *voicemail.Boxes // nil: there are no mailboxes
 	Lines        Lines
 	Phones       *b2bua.LegPolicy // how we look to phones on the inside
 	Border       *b2bua.LegPolicy // how we look to the border
@@ -135,8 +137,9 @@ type attempt struct {
 	action dialplan.Action
 	grants []grant // of external calls
 
-	redirected int // how often the rights of who redirects or forwards were asked for
-	route          // how it came to where it rings
+	redirected int  // how often the rights of who redirects or forwards were asked for
+	route           // how it came to where it rings
+	confirms   bool // a tone tells how a service was set, and the call ends
 }
 
 // Start decides about an INVITE whose sender is known, and starts the call. Whatever happens there is one CDR of it. The
@@ -228,16 +231,14 @@ func (a *attempt) decide() (b2bua.Plan, verdict.Verdict) {
 		return a.toExtension(plan)
 	case dialplan.Trunk:
 		return a.toTrunk(plan)
-	case dialplan.Echo:
-		plan.Local = a.local(media.Echo)
-		return plan, verdict.Passed
-	case dialplan.Milliwatt:
-		plan.Local = a.local(media.Milliwatt)
-		return plan, verdict.Passed
 	case dialplan.Ring:
 		return a.toGroup(plan)
+	case dialplan.Echo, dialplan.Milliwatt, dialplan.Voicemail, dialplan.Mailbox:
+		turn, v := a.lead(a.action, "")
+		plan.Local = turn.Local
+		return plan, v
 	case dialplan.Feature:
-		return a.toFeature(plan), verdict.Passed
+		return a.toFeature(plan)
 	case dialplan.Refuse:
 		return plan, verdict.Rejected(sip.StatusForbidden, verdict.NotAllowed)
 	}

@@ -20,6 +20,7 @@ import (
 //
 //	visit ──always, busy, unreachable──► forward ──► visit another extension, a group, or a number outside
 //	  └─ its phones ring ──busy, no answer, unreachable──► onward ──► forward …
+//	  └─ where it forwards nothing, or can't: its mailbox, if it has one
 //	enter a group ──► its members ring ──none answers──► onward ──► its next members, or where it leads then
 type route struct {
 	hops   []hop
@@ -87,18 +88,21 @@ func (a *attempt) visit(number string) (b2bua.Turn, verdict.Verdict) {
 			return turn, v
 		}
 	}
+	if when != "" && a.c.hasMailbox(number) {
+		return a.leaveMessage(number)
+	}
 	if when != "" {
 		return b2bua.Turn{}, refused
 	}
 	turn := b2bua.Turn{Targets: phones}
-	if s.Forward(store.NoAnswer) != "" {
+	if s.Forward(store.NoAnswer) != "" || a.c.hasMailbox(number) {
 		turn.Ring = a.rings(s)
 	}
 	a.place(number)
 	return turn, verdict.Passed
 }
 
-// rings is how long an extension rings before a forward for no answer.
+// rings is how long an extension rings before a forward for no answer, or its mailbox.
 func (a *attempt) rings(s *store.Services) time.Duration {
 	if s.After > 0 {
 		return time.Duration(s.After) * time.Second
@@ -181,6 +185,10 @@ func (a *attempt) lead(action dialplan.Action, causer string) (b2bua.Turn, verdi
 		}
 		a.at, a.hunt = "", nil
 		return b2bua.Turn{Local: a.local(kind)}, verdict.Passed
+	case action.Kind == dialplan.Voicemail, action.Kind == dialplan.Feature && action.Code == dialplan.LeaveMessage:
+		return a.leaveMessage(action.Number)
+	case action.Kind == dialplan.Mailbox:
+		return a.hearMessages("")
 	}
 	return b2bua.Turn{}, verdict.Rejected(sip.StatusForbidden, verdict.NotAllowed)
 }
@@ -195,11 +203,12 @@ func (a *attempt) onward(m b2bua.Missed) (b2bua.Turn, bool) {
 	if by == "" || when == "" {
 		return b2bua.Turn{}, false
 	}
-	to := a.c.cfg.Store.Services(by).Forward(when)
-	if to == "" {
-		return b2bua.Turn{}, false
+	if to := a.c.cfg.Store.Services(by).Forward(when); to != "" {
+		if turn, v := a.forward(by, when, to, by); v.OK() {
+			return turn, true
+		}
 	}
-	turn, v := a.forward(by, when, to, by)
+	turn, v := a.leaveMessage(by)
 	return turn, v.OK()
 }
 
@@ -238,7 +247,7 @@ func (a *attempt) reached(by b2bua.Target) {
 	if number != "" && (len(a.been) > 0 || len(a.hops) > 0) {
 		a.row.Callee, a.rec.Callee = number, number
 	}
-	if a.action.Kind == dialplan.Feature {
+	if a.confirms {
 		time.AfterFunc(confirmTime, func() { a.c.cfg.Engine.End(a.id, verdict.NormalClearing) })
 	}
 }

@@ -71,8 +71,12 @@ func (c *Control) fits(extension, to string) error {
 		if f := c.judge(plan, External{Causer: extension, Action: action}); f.Reason != verdict.None {
 			return unfit("extension %s may not call %s: %s", extension, to, f.Rule)
 		}
+	case action.Kind == dialplan.Voicemail, action.Kind == dialplan.Feature && action.Code == dialplan.LeaveMessage:
+		if !c.hasMailbox(action.Number) {
+			return unfit("extension %s has no mailbox", action.Number)
+		}
 	case action.Kind != dialplan.Ring:
-		return unfit("%s is neither an extension, nor a group, nor a number outside", to)
+		return unfit("%s is neither an extension, nor a group, nor a mailbox, nor a number outside", to)
 	}
 	return nil
 }
@@ -150,18 +154,35 @@ const (
 	confirmTime    = 2 * time.Second
 )
 
-// toFeature does what a feature code says, and answers with a tone.
-func (a *attempt) toFeature(plan b2bua.Plan) b2bua.Plan {
+// toFeature does what a feature code says: most of them set something, and a tone answers.
+func (a *attempt) toFeature(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
+	var turn b2bua.Turn
+	var v verdict.Verdict
+	switch a.action.Code {
+	case dialplan.OwnMailbox:
+		turn, v = a.hearMessages(a.caller.Number)
+	case dialplan.AnyMailbox:
+		turn, v = a.hearMessages("")
+	case dialplan.LeaveMessage:
+		turn, v = a.leaveMessage(a.action.Number)
+	default:
+		turn, v = b2bua.Turn{Local: a.local(a.setService())}, verdict.Passed
+	}
+	plan.Local = turn.Local
+	return plan, v
+}
+
+// setService does what a feature code says, and returns the tone that tells how it went.
+func (a *attempt) setService() media.Kind {
+	a.confirms = true
 	ctx, cancel := context.WithTimeout(context.Background(), changePatience)
 	defer cancel()
-	kind := media.Confirm
 	if err := a.serve(ctx); err != nil {
 		a.c.cfg.Log.Info("service is not set", "call", a.id, "trace", a.caller.Trace, "extension", a.caller.Number, "code", a.action.Code,
 			"number", a.action.Number, "error", err)
-		kind = media.Deny
+		return media.Deny
 	}
-	plan.Local = a.local(kind)
-	return plan
+	return media.Confirm
 }
 
 // forwardCodes are the codes that set and end forwards.

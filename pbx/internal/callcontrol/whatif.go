@@ -122,12 +122,18 @@ func (c *Control) forecastExtension(f *Forecast) (next string) {
 		f.Path = append(f.Path, fmt.Sprintf("%s %s: to %s", number, why, next))
 		return next
 	}
+	if why != "" && s.Voicemail {
+		f.Reason, f.Rule = verdict.None, ""
+		f.Path = append(f.Path, fmt.Sprintf("%s %s: its mailbox", number, why))
+	}
 	if why != "" {
 		return ""
 	}
 	for _, when := range store.Conditions()[1:] {
 		if to := s.Forward(when); to != "" {
 			f.Path = append(f.Path, fmt.Sprintf("%s rings; %s: to %s", number, when, to))
+		} else if s.Voicemail {
+			f.Path = append(f.Path, fmt.Sprintf("%s rings; %s: its mailbox", number, when))
 		}
 	}
 	return ""

@@ -38,6 +38,8 @@ const (
 	Refuse    Kind = "refuse"    // 403
 	Ring      Kind = "group"     // ring the extensions of a group
 	Feature   Kind = "feature"   // a feature code: the caller sets a service
+	Voicemail Kind = "voicemail" // leave a message in the extension's mailbox
+	Mailbox   Kind = "mailbox"   // hear the messages of a mailbox: asks which, and for its PIN
 )
 
 // From says who a rule is for.
@@ -74,8 +76,8 @@ func Describe() *File {
 type Rule struct {
 	Number    string `yaml:"number" doc:"Pattern of the number: digits, small letters and * # + - _ as they are, X 0-9, Z 1-9, N 2-9, [13-5] any of these, a last . one or more of anything, a last ! anything or nothing."`
 	From      string `yaml:"from" doc:"Who the rule is for: phones, trunks, or the name of one trunk."`
-	Do        string `yaml:"do" oneof:"extension|trunk|group|echo|milliwatt|refuse" doc:"What to do: call an extension, call through a trunk, ring a group, echo test, test tone, or refuse."`
-	Extension string `yaml:"extension" doc:"Extension to call (do: extension). Empty: the number itself, after strip and prepend."`
+	Do        string `yaml:"do" oneof:"extension|trunk|group|voicemail|mailbox|echo|milliwatt|refuse" doc:"What to do: call an extension, call through a trunk, ring a group, leave a message in an extension's mailbox, hear the messages of a mailbox (asks for its number and PIN), echo test, test tone, or refuse."`
+	Extension string `yaml:"extension" doc:"Extension to call (do: extension), or to leave a message for (do: voicemail). Empty: the number itself, after strip and prepend."`
 	Group     string `yaml:"group" doc:"Name of the group to ring (do: group)."`
 	Trunk     string `yaml:"trunk" doc:"Trunk to call through (do: trunk)."`
 	Strip     int    `yaml:"strip" doc:"How many leading characters of the number to take away."`

@@ -28,6 +28,9 @@ const (
 	NightOn            Code = "night-on"
 	NightOff           Code = "night-off"
 	NightAuto          Code = "night-auto"
+	OwnMailbox         Code = "mailbox"       // the caller's own
+	AnyMailbox         Code = "any-mailbox"   // that the caller names
+	LeaveMessage       Code = "leave-message" // + extension
 )
 
 // off stands for a feature that has no code.
@@ -51,6 +54,10 @@ type Features struct {
 	NightOff              string `yaml:"night_off" doc:"Code that opens it by hand: each rule with when fits at any time."`
 	NightAuto             string `yaml:"night_auto" doc:"Code that leaves it to the clock again."`
 
+	Mailbox      string `yaml:"mailbox" doc:"Code by which an extension hears its messages. Asks for the PIN, if it has one."`
+	AnyMailbox   string `yaml:"any_mailbox" doc:"Code by which any mailbox is heard: asks for its number and its PIN."`
+	LeaveMessage string `yaml:"leave_message" doc:"Code before an extension: leaves a message in its mailbox, and calls may be forwarded there."`
+
 	NightBy  []string      `yaml:"night_by" doc:"Extensions that may dial these three. Empty: none; pbx dialplan night does the same."`
 	NoAnswer time.Duration `yaml:"no_answer" doc:"How long an extension with a forward for no answer rings, unless it says otherwise."`
 }
@@ -60,7 +67,7 @@ func NewFeatures() Features {
 	return Features{
 		ForwardAlways: "*72", ForwardAlwaysOff: "*73", ForwardBusy: "*90", ForwardBusyOff: "*91", ForwardNoAnswer: "*92", ForwardNoAnswerOff: "*93",
 		ForwardUnreachable: "*94", ForwardUnreachableOff: "*95", DND: "*78", DNDOff: "*79", WaitingOn: "*70", WaitingOff: "*71",
-		NightOn: "*28", NightOff: "*29", NightAuto: "*27", NoAnswer: 20 * time.Second,
+		NightOn: "*28", NightOff: "*29", NightAuto: "*27", Mailbox: "*97", AnyMailbox: "*98", LeaveMessage: "*86", NoAnswer: 20 * time.Second,
 	}
 }
 
@@ -108,6 +115,7 @@ func (f *Features) codes() []featureCode {
 		{"dnd", f.DND, DNDOn, false}, {"dnd_off", f.DNDOff, DNDOff, false},
 		{"waiting_on", f.WaitingOn, WaitingOn, false}, {"waiting_off", f.WaitingOff, WaitingOff, false},
 		{"night_on", f.NightOn, NightOn, false}, {"night_off", f.NightOff, NightOff, false}, {"night_auto", f.NightAuto, NightAuto, false},
+		{"mailbox", f.Mailbox, OwnMailbox, false}, {"any_mailbox", f.AnyMailbox, AnyMailbox, false}, {"leave_message", f.LeaveMessage, LeaveMessage, true},
 	}
 }
 

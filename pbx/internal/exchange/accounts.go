@@ -148,7 +148,11 @@ func (x *Exchange) setAlgorithms(ctx context.Context, e *store.Extension, order 
 
 // DeleteExtension removes an extension and all that belongs to it.
 func (x *Exchange) DeleteExtension(ctx context.Context, number string) (bool, error) {
-	return DeleteExtension(ctx, x.store, x.secrets, number, x.now())
+	was, err := DeleteExtension(ctx, x.store, x.secrets, number, x.now())
+	if err != nil || !was {
+		return was, err
+	}
+	return true, x.voicemail.Remove(ctx, number)
 }
 
 // SetTrunkPassword stores the password of a trunk.

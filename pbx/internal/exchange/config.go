@@ -10,6 +10,7 @@ import (
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/events"
 	"brickhouse/pbx/internal/media"
+	"brickhouse/pbx/internal/voicemail"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/conffile"
 	"brickhouse/shared/corelink"
@@ -20,23 +21,24 @@ import (
 
 // Config is the exchange's configuration file.
 type Config struct {
-	Domain   string                  `yaml:"domain" doc:"SIP domain of the extensions, as sip:1001@DOMAIN, and the realm of their passwords. Changing it makes every password invalid."`
-	Aliases  []string                `yaml:"aliases" doc:"Other names and addresses that phones may use for the domain, such as this host's address."`
-	State    string                  `yaml:"state" doc:"Directory for what must outlive a restart: extensions, registrations and calls."`
-	CDR      string                  `yaml:"cdr" doc:"Directory for call detail records, one file a day. Empty: cdr below the state directory."`
-	Control  string                  `yaml:"control" doc:"Unix socket for the commands (extension, call); mode 0600."`
-	Log      telemetry.LogConfig     `yaml:"log" doc:"Logging."`
-	Metrics  telemetry.MetricsConfig `yaml:"metrics" doc:"Prometheus."`
-	Core     Core                    `yaml:"core" doc:"The link to the border."`
-	Phones   Phones                  `yaml:"phones" doc:"Phones on the inside, that reach the exchange without the border."`
-	Media    Media                   `yaml:"media" doc:"Media that end in the exchange itself: echo test and test tone."`
-	Secrets  secret.Config           `yaml:"secrets" doc:"Where passwords are kept."`
-	Trunks   []Trunk                 `yaml:"trunks" doc:"The carriers. How to reach them is in the border's configuration."`
-	Dialplan string                  `yaml:"dialplan" doc:"File that says what becomes of each number, and who may call what through trunks, and how much; pbx dialplan describe prints its keys. Read again on SIGHUP."`
-	Digest   Digest                  `yaml:"digest" doc:"How phones prove who they are."`
-	Session  b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
-	Events   events.Config           `yaml:"events" doc:"Busy lamps, presence and waiting messages (SUBSCRIBE, PUBLISH). A change takes a restart."`
-	Limits   Limits                  `yaml:"limits" doc:"What the exchange takes on."`
+	Domain    string                  `yaml:"domain" doc:"SIP domain of the extensions, as sip:1001@DOMAIN, and the realm of their passwords. Changing it makes every password invalid."`
+	Aliases   []string                `yaml:"aliases" doc:"Other names and addresses that phones may use for the domain, such as this host's address."`
+	State     string                  `yaml:"state" doc:"Directory for what must outlive a restart: extensions, registrations and calls."`
+	CDR       string                  `yaml:"cdr" doc:"Directory for call detail records, one file a day. Empty: cdr below the state directory."`
+	Control   string                  `yaml:"control" doc:"Unix socket for the commands (extension, call); mode 0600."`
+	Log       telemetry.LogConfig     `yaml:"log" doc:"Logging."`
+	Metrics   telemetry.MetricsConfig `yaml:"metrics" doc:"Prometheus."`
+	Core      Core                    `yaml:"core" doc:"The link to the border."`
+	Phones    Phones                  `yaml:"phones" doc:"Phones on the inside, that reach the exchange without the border."`
+	Media     Media                   `yaml:"media" doc:"Media that end in the exchange itself: echo test and test tone."`
+	Secrets   secret.Config           `yaml:"secrets" doc:"Where passwords are kept."`
+	Trunks    []Trunk                 `yaml:"trunks" doc:"The carriers. How to reach them is in the border's configuration."`
+	Dialplan  string                  `yaml:"dialplan" doc:"File that says what becomes of each number, and who may call what through trunks, and how much; pbx dialplan describe prints its keys. Read again on SIGHUP."`
+	Digest    Digest                  `yaml:"digest" doc:"How phones prove who they are."`
+	Session   b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
+	Voicemail voicemail.Config        `yaml:"voicemail" doc:"Mailboxes of extensions. A change takes a restart."`
+	Events    events.Config           `yaml:"events" doc:"Busy lamps, presence and waiting messages (SUBSCRIBE, PUBLISH). A change takes a restart."`
+	Limits    Limits                  `yaml:"limits" doc:"What the exchange takes on."`
 }
 
 // Core is where the border connects.
@@ -92,16 +94,17 @@ type Limits struct {
 // Default is the configuration that holds where the file says nothing.
 func Default() Config {
 	return Config{
-		State:   "/var/lib/brickhouse/pbx",
-		Control: "/run/brickhouse/pbx.sock",
-		Log:     telemetry.DefaultLog(),
-		Core:    Core{Border: "sbc.brickhouse.internal"},
-		Phones:  Phones{TLS: listen.DefaultTLS()},
-		Media:   Media{media.Config{MinPort: 12000, MaxPort: 12999, Silence: time.Minute}},
-		Secrets: secret.DefaultConfig(),
-		Session: b2bua.DefaultSession(),
-		Events:  events.DefaultConfig(),
-		Digest:  Digest{MD5: true, NonceLife: 5 * time.Minute},
+		State:     "/var/lib/brickhouse/pbx",
+		Control:   "/run/brickhouse/pbx.sock",
+		Log:       telemetry.DefaultLog(),
+		Core:      Core{Border: "sbc.brickhouse.internal"},
+		Phones:    Phones{TLS: listen.DefaultTLS()},
+		Media:     Media{media.Config{MinPort: 12000, MaxPort: 12999, Silence: time.Minute}},
+		Secrets:   secret.DefaultConfig(),
+		Session:   b2bua.DefaultSession(),
+		Events:    events.DefaultConfig(),
+		Voicemail: voicemail.DefaultConfig(),
+		Digest:    Digest{MD5: true, NonceLife: 5 * time.Minute},
 		Limits: Limits{
 			Calls: 10_000, Connections: 10_000, Contacts: 8,
 			MinExpires: time.Minute, MaxExpires: time.Hour, Drain: 10 * time.Second, Ring: 3 * time.Minute,
@@ -146,6 +149,7 @@ func (c *Config) Validate() []conffile.Fault {
 	bad(!c.Core.Listen.IsValid() && len(c.Phones.Interfaces) == 0, "phones.interfaces", "neither phones nor a border can reach the exchange", "name at least one interface, or core.listen")
 	fs = append(fs, c.Session.Check()...)
 	fs = append(fs, c.Events.Check("events")...)
+	fs = append(fs, c.Voicemail.Check("voicemail")...)
 	fs = append(fs, c.Core.check()...)
 	taken := map[string]string{listen.Interface{Transport: "tls", Listen: c.Core.Listen}.Socket(): "core.listen"}
 	fs = append(fs, listen.Check("phones", c.Phones.Interfaces, c.Phones.TLS, taken)...)

@@ -47,17 +47,27 @@ func (x *Exchange) event(s *transaction.Server) {
 	}
 }
 
-// SetWaiting says how many messages wait for an extension, and returns when that is on disk. It reports whether there is such an
-// extension.
+// errOwnMailbox is why nobody else may say what waits.
+var errOwnMailbox = callcontrol.Unfit("the extension has a mailbox here, and its messages are counted; pbx extension voicemail takes it away")
+
+// SetWaiting says how many messages wait for an extension in another system, and returns when that is on disk. It reports whether there
+// is such an extension.
 func (x *Exchange) SetWaiting(ctx context.Context, number string, fresh, old int) (bool, error) {
 	if _, ok := x.store.Extension(number); !ok {
 		return false, nil
 	}
+	if x.store.Services(number).Voicemail {
+		return true, errOwnMailbox
+	}
+	return true, x.setWaiting(ctx, number, fresh, old)
+}
+
+func (x *Exchange) setWaiting(ctx context.Context, number string, fresh, old int) error {
 	w := x.store.Waiting(number)
 	w.New, w.Old = fresh, old
 	durable, err := x.store.PutWaiting(ctx, &w)
 	if err != nil {
-		return true, err
+		return err
 	}
-	return true, wait(ctx, durable)
+	return wait(ctx, durable)
 }

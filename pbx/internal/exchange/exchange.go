@@ -22,8 +22,10 @@ import (
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/events"
 	"brickhouse/pbx/internal/media"
+	"brickhouse/pbx/internal/prompt"
 	"brickhouse/pbx/internal/registrar"
 	"brickhouse/pbx/internal/store"
+	"brickhouse/pbx/internal/voicemail"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/cdr"
 	"brickhouse/shared/conffile"
@@ -61,6 +63,7 @@ type Exchange struct {
 	store     *store.Store
 	cdr       *cdr.Writer
 	media     *media.Engine
+	voicemail *voicemail.Boxes
 	auth      *registrar.Authenticator
 	registrar *registrar.Registrar
 	tx        *transaction.Layer
@@ -118,6 +121,9 @@ func (x *Exchange) build(ctx context.Context) error {
 	if x.media, err = media.New(x.cfg.Media.Config, x.log); err != nil {
 		return fmt.Errorf("media: %w", err)
 	}
+	if x.voicemail, err = x.openMailboxes(); err != nil {
+		return fmt.Errorf("voicemail: %w", err)
+	}
 	if x.auth, err = x.newAuthenticator(); err != nil {
 		return err
 	}
@@ -135,7 +141,8 @@ func (x *Exchange) build(ctx context.Context) error {
 	x.accountsAway = x.trunkAccounts()
 	x.calls = callcontrol.New(callcontrol.Config{
 		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Transactions: x.tx, Store: x.store, CDR: x.cdr, Media: x.media,
-		Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderLegs, Trunks: trunks, Dialplan: plan,
+		Voicemail: x.voicemail,
+		Lines:     lines{x}, Phones: x.phonePolicy(), Border: x.borderLegs, Trunks: trunks, Dialplan: plan,
 		Serves: func(host string) bool { return x.domains[host] }, Denied: x.metrics.denied.Inc, Log: x.log, Now: x.now,
 	})
 	x.events = x.newEvents()
@@ -298,6 +305,9 @@ func Check(cfg *Config) error {
 		if _, err := pki.Roots(cfg.Core.CA, time.Now()); err != nil {
 			errs = append(errs, fmt.Errorf("core.ca: %w", err))
 		}
+	}
+	if _, err := prompt.Load(cfg.Voicemail.Prompts); err != nil {
+		errs = append(errs, fmt.Errorf("voicemail: %w", err))
 	}
 	_, err = listen.Certificates("phones", cfg.Phones.Interfaces, cfg.Phones.TLS)
 	return errors.Join(append(errs, err)...)

@@ -33,6 +33,7 @@ type Services struct {
 	NoWaiting      bool                 `json:"no_waiting,omitempty"`      // busy while it is in a call
 	Blocked        []string             `json:"blocked,omitempty"`         // callers, sorted
 	BlockAnonymous bool                 `json:"block_anonymous,omitempty"` // callers without a number
+	Voicemail      bool                 `json:"voicemail,omitempty"`       // its mailbox takes the calls that nothing else becomes of
 
 	row
 }

@@ -126,7 +126,7 @@ var (
 )
 
 // numbers are the extensions that can have a mailbox: their numbers are directories.
-var numbers = regexp.MustCompile(`^[0-9A-Za-z*#+_-]{1,64}$`)
+var numbers = regexp.MustCompile(`^[0-9A-Za-z*#+_-][0-9A-Za-z*#+_.-]{0,63}$`)
 
 // Fits reports whether an extension of that number can have a mailbox.
 func Fits(number string) bool { return numbers.MatchString(number) }
@@ -229,6 +229,15 @@ func (b *Boxes) tell(mailbox, dir string) {
 	}
 	if err != nil {
 		b.opt.Log.Error("the lamps of a mailbox can't be set", "mailbox", mailbox, "error", err)
+	}
+}
+
+// Refresh lets the lamps of a mailbox show what is there, after it came into being.
+func (b *Boxes) Refresh(mailbox string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if dir, err := b.dir(mailbox); err == nil {
+		b.tell(mailbox, dir)
 	}
 }
 
