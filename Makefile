@@ -10,7 +10,7 @@ FUZZTIME   ?= 20s
 CACHE      := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/brickhouse
 export CGO_ENABLED = 0
 
-.PHONY: help run build demo test check lint race fuzz bench bench-calls bench-media soak generate lab tools clean
+.PHONY: help run build demo test check lint race fuzz bench bench-calls bench-media soak prompts generate lab tools clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,9 @@ bench-calls: build ## calls through the product and through Kamailio (root; PEER
 
 bench-media: build ## media through the product and through rtpengine, by turns (root; PEER_BENCH names the peers' bench)
 	@PEER_BENCH="$(PEER_BENCH)" python3 -B deploy/bench/media.py $(or $(JOB),rate) $(KINDS)
+
+prompts: ## speak the exchange's prompts anew (needs espeak-ng)
+	cd pbx/internal/prompt && $(GO) run ./generate
 
 generate: ## rebuild the BPF objects (needs clang-14 and llvm-14)
 	$(GO) generate ./bpf ./bpf/filterbench

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -317,11 +318,15 @@ func TestXDPFilter(t *testing.T) {
 // Without hardware events, a software event shows that counters are opened and read as they must be.
 func TestCounter(t *testing.T) {
 	needRoot(t)
+	runtime.LockOSThread() // it counts the time of this thread, which is to work between two reads
+	defer runtime.UnlockOSThread()
 	c, err := openCounter(unix.PERF_TYPE_SOFTWARE, unix.PERF_COUNT_SW_TASK_CLOCK)
 	must(t, err)
 	defer c.Close()
 	last := -1.0
 	for range 3 {
+		for worked := time.Now(); time.Since(worked) < time.Millisecond; {
+		}
 		v, err := c.read()
 		if err != nil || v <= last {
 			t.Errorf("%f after %f: %v", v, last, err)

@@ -331,6 +331,7 @@ type record struct {
 
 	Transferor, Transferee string
 	Causer                 string
+	Mailbox                string
 	Forwarder, Forward     string
 	Group                  string
 	TransferOf             string `json:"transfer_of"`

@@ -36,15 +36,28 @@ const (
 type talk struct {
 	*Boxes
 	Line
-	ctx context.Context
+	ctx   context.Context
+	early byte // a key that was pressed while something was said that asks for none; 0: none
 }
 
-// say plays prompts until a key is pressed.
-func (t *talk) say(names ...string) (byte, error) { return t.Play(t.ctx, t.prompts.Say(names...)) }
+// say plays prompts until a key is pressed. One that was pressed early counts.
+func (t *talk) say(names ...string) (byte, error) {
+	if key := t.early; key != 0 {
+		t.early = 0
+		return key, nil
+	}
+	return t.Play(t.ctx, t.prompts.Say(names...))
+}
+
+// tell plays a prompt that asks for nothing. A key ends it, and counts for what comes next.
+func (t *talk) tell(name string) (err error) {
+	t.early, err = t.say(name)
+	return err
+}
 
 // Leave takes a message. The caller may begin at once with #, and with * its owner comes to the menu.
 func (b *Boxes) Leave(ctx context.Context, l Line, h Header) {
-	t := &talk{b, l, ctx}
+	t := &talk{Boxes: b, Line: l, ctx: ctx}
 	t.end(h.Mailbox, t.leave(h))
 }
 
@@ -53,12 +66,12 @@ func (t *talk) end(mailbox string, err error) {
 	switch {
 	case err == nil, t.ctx.Err() != nil:
 	case errors.Is(err, errEnough):
-		_, _ = t.say("vm-goodbye")
+		_ = t.tell("vm-goodbye")
 	case errors.Is(err, errLocked):
-		_, _ = t.say("vm-locked")
+		_ = t.tell("vm-locked")
 	default:
 		t.opt.Log.Error("voicemail failed", "mailbox", mailbox, "error", err)
-		_, _ = t.say("vm-failed")
+		_ = t.tell("vm-failed")
 	}
 }
 
@@ -72,8 +85,7 @@ func (t *talk) leave(h Header) error {
 	}
 	r, err := t.begin(t.ctx, h)
 	if errors.Is(err, ErrFull) {
-		_, err = t.say("vm-full")
-		return err
+		return t.tell("vm-full")
 	}
 	if err != nil {
 		return err
@@ -90,8 +102,7 @@ func (t *talk) leave(h Header) error {
 		if dropped := r.Drop(); dropped != nil || err != nil {
 			return cmp.Or(err, dropped)
 		}
-		_, err = t.say("vm-too-short")
-		return err
+		return t.tell("vm-too-short")
 	}
 	if kept := r.Keep(); kept != nil { // also what a hangup or a full disk has cut
 		t.opt.Log.Error("a message can't be kept; the next start tries again", "mailbox", h.Mailbox, "message", r.id, "trace", h.Trace, "error", kept)
@@ -101,8 +112,7 @@ func (t *talk) leave(h Header) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.say("vm-thanks")
-	return err
+	return t.tell("vm-thanks")
 }
 
 // greet says the owner's greeting, or the standard one.

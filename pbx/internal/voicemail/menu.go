@@ -23,7 +23,7 @@ var errEnough = errors.New("enough")
 // Menu lets the owner of a mailbox hear its messages. mailbox is that of the extension that calls; empty: it is asked for. A mailbox without a
 // PIN opens to its own phones only.
 func (b *Boxes) Menu(ctx context.Context, l Line, mailbox string) {
-	t := &talk{b, l, ctx}
+	t := &talk{Boxes: b, Line: l, ctx: ctx}
 	t.end(mailbox, t.enter(mailbox, true))
 }
 
@@ -57,7 +57,7 @@ func (t *talk) enter(known string, trusted bool) error {
 		if ok {
 			return t.menu(mailbox)
 		}
-		if _, err := t.say("vm-wrong"); err != nil {
+		if err := t.tell("vm-wrong"); err != nil {
 			return err
 		}
 	}
@@ -92,8 +92,7 @@ func (t *talk) choose(names ...string) (byte, error) {
 
 // invalid answers a key that means nothing.
 func (t *talk) invalid() error {
-	_, err := t.Play(t.ctx, t.prompts.Say("vm-invalid"))
-	return err
+	return t.tell("vm-invalid")
 }
 
 func (t *talk) menu(mailbox string) error {
@@ -177,13 +176,13 @@ func (t *talk) listen(mailbox string) error {
 			i++
 		case '7':
 			if err = t.Delete(mailbox, list[i].ID); err == nil {
-				_, err = t.say("vm-deleted")
+				err = t.tell("vm-deleted")
 			}
 			list = append(list[:i], list[i+1:]...)
 		case '8':
 			err = t.pass(mailbox, list[i])
 		case '9':
-			_, err = t.say("vm-saved")
+			err = t.tell("vm-saved")
 			i++
 		case '*':
 			return nil
@@ -196,8 +195,7 @@ func (t *talk) listen(mailbox string) error {
 			return err
 		}
 	}
-	_, err = t.say("vm-nomore")
-	return err
+	return t.tell("vm-nomore")
 }
 
 // message says one with its envelope, and returns the key that is pressed.
@@ -237,11 +235,11 @@ func (t *talk) pass(mailbox string, m Message) error {
 	}
 	switch err = t.Copy(mailbox, m.ID, to); {
 	case errors.Is(err, ErrNoMailbox):
-		_, err = t.say("vm-unknown-box")
+		err = t.tell("vm-unknown-box")
 	case errors.Is(err, ErrFull):
-		_, err = t.say("vm-full")
+		err = t.tell("vm-full")
 	case err == nil:
-		_, err = t.say("vm-forwarded")
+		err = t.tell("vm-forwarded")
 	}
 	return err
 }
@@ -256,7 +254,7 @@ func (t *talk) options(mailbox string) error {
 			err = t.newGreeting(mailbox)
 		case key == '2':
 			if err = t.DropGreeting(mailbox); err == nil {
-				_, err = t.say("vm-greeting-gone")
+				err = t.tell("vm-greeting-gone")
 			}
 		case key == '5':
 			err = t.newPIN(mailbox)
@@ -327,7 +325,7 @@ func (t *talk) review(half string, master []byte, dir string) (again bool, err e
 			if err := errors.Join(os.Rename(half, filepath.Join(dir, greeting+".sound")), syncDir(dir)); err != nil {
 				return false, err
 			}
-			_, err = t.say("vm-greeting-kept")
+			err = t.tell("vm-greeting-kept")
 			return false, err
 		case '2':
 			o, err := open(half, master)
@@ -353,9 +351,10 @@ func (t *talk) review(half string, master []byte, dir string) (again bool, err e
 
 // record writes what is said after the tone to a file.
 func (t *talk) record(path string, master []byte, mailbox string) error {
-	if _, err := t.say("vm-speak"); err != nil {
+	if err := t.tell("vm-speak"); err != nil {
 		return err
 	}
+	t.early = 0 // it only means: get on
 	if err := os.Remove(path); err != nil {
 		return err
 	}
@@ -378,20 +377,17 @@ func (t *talk) newPIN(mailbox string) error {
 		return err
 	}
 	if weak(mailbox, pin) {
-		_, err := t.say("vm-weak")
-		return err
+		return t.tell("vm-weak")
 	}
 	again, err := t.ask("vm-again", maxPIN)
 	if err != nil {
 		return err
 	}
 	if again != pin {
-		_, err := t.say("vm-mismatch")
-		return err
+		return t.tell("vm-mismatch")
 	}
 	if err := t.SetPIN(t.ctx, mailbox, pin); err != nil {
 		return err
 	}
-	_, err = t.say("vm-pin-kept")
-	return err
+	return t.tell("vm-pin-kept")
 }

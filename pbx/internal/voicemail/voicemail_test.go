@@ -231,6 +231,10 @@ func TestListening(t *testing.T) {
 		t.Errorf("%+v", copied)
 	}
 	r.heard(r.menu("1003", "#_"), "vm-have no vm-messages")
+	r.heard(r.menu("1001", "177#_"), "vm-have 1 vm-new vm-message and 3", "vm-deleted", "vm-goodbye") // a key that comes early counts
+	if r.waiting["1001"] != "0/2" {
+		t.Errorf("waiting %v", r.waiting)
+	}
 }
 
 func TestGreeting(t *testing.T) {
