@@ -190,6 +190,9 @@ func (b *Baresip) Reject() { b.t.Helper(); b.WaitIncoming(); b.command("hangup",
 // WaitEstablished implements Phone.
 func (b *Baresip) WaitEstablished() { b.t.Helper(); b.event("CALL_ESTABLISHED", "CALL_CLOSED") }
 
+// Press implements Phone.
+func (b *Baresip) Press(key string) { b.t.Helper(); b.command("sndcode", key) }
+
 // Hold implements Phone.
 func (b *Baresip) Hold() { b.t.Helper(); b.command("hold", "") }
 

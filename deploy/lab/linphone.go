@@ -220,6 +220,9 @@ func (p *Linphone) WaitEstablished() {
 	}
 }
 
+// Press implements Phone.
+func (p *Linphone) Press(key string) { p.t.Helper(); p.proc.Say(key) }
+
 // Hold implements Phone.
 func (p *Linphone) Hold() { p.t.Helper(); p.say("pause", `is now paused`) }
 

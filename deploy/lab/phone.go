@@ -58,6 +58,8 @@ type Phone interface {
 	Reject()
 	// WaitEstablished waits until the call that it made is answered.
 	WaitEstablished()
+	// Press presses a key in the call (RFC 4733).
+	Press(key string)
 	// Hold and Resume hold the call and take it back, each with a re-INVITE. Who holds hears nothing; the held one hears
 	// nothing from a baresip and goes on hearing the tone, as music on hold, from a linphone.
 	Hold()

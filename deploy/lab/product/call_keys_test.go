@@ -15,7 +15,7 @@ func TestKeysTransfersAndTexts(t *testing.T) {
 		key             string
 	}{{c.outL, c.inB, c.outB, "5"}, {c.inL, c.outB, c.inB, "7"}} {
 		talk(t, call.from, call.to)
-		call.from.Proc().Say(call.key)
+		call.from.Press(call.key)
 		call.to.Proc().WaitLine(regexp.MustCompile(`received event: '`+call.key+`' \(end=1\)`), waits)
 		call.from.Proc().Say("transfer sip:" + call.third.number + "@" + Domain) // REFER
 		c.told(t, call.from, "REFER", "202 Accepted")
