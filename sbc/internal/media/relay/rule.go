@@ -55,6 +55,7 @@ type end struct {
 	End
 	latches  *latches
 	switched *atomic.Bool // the first packet with the new key came
+	gone     netip.Addr   // host whose media were the side's before: what still comes from it is late, not a stranger's
 }
 
 // latches hold where one side's media really come from. Rules share them as long as the side's SDP address stays the same.
@@ -77,9 +78,31 @@ func newRule(r Rule, old *rule) *rule {
 		if old != nil && old.ends[i].Receiver == e.Receiver {
 			e.switched = old.ends[i].switched
 		}
+		if old != nil {
+			e.gone = old.ends[i].gone
+			if host := old.ends[i].host(); e.latches != old.ends[i].latches && host != e.RTP.Addr() {
+				e.gone = host
+			}
+		}
 		n.ends[i] = e
 	}
 	return n
+}
+
+// host is where the side's media come from, or should.
+func (e *end) host() netip.Addr {
+	if at := e.latches.rtp.at.Load(); at != nil {
+		return at.Addr()
+	}
+	return e.RTP.Addr()
+}
+
+// strange is why a packet of another source than the side's is dropped.
+func (e *end) strange(src netip.AddrPort) dropReason {
+	if src.Addr() == e.gone {
+		return dropLate
+	}
+	return dropStranger
 }
 
 // sameSource reports whether what was latched under a holds under b. Going from plain to SRTP it does not: nothing was proved.

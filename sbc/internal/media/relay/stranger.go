@@ -33,7 +33,7 @@ func (r *reader) refused(why dropReason, src netip.AddrPort) {
 // foreign reports whether host is none that the side is known by. A phone whose NAT gave it another port is no stranger, nor is
 // one of which nothing is known yet.
 func (e *end) foreign(host netip.Addr) bool {
-	if host == e.RTP.Addr() || host == e.RTCP.Addr() {
+	if host == e.RTP.Addr() || host == e.RTCP.Addr() || host == e.gone {
 		return false
 	}
 	if at := e.latches.rtp.at.Load(); at != nil {

@@ -118,3 +118,24 @@ func TestStrangerIsToldSeldom(t *testing.T) {
 		t.Errorf("%v allocations for each packet of a flood", allocs)
 	}
 }
+
+// TestPartyThatLeft: after a side has moved to another host, as by a transfer, what the one before still sends is late, and no stranger's;
+// it is not relayed all the same.
+func TestPartyThatLeft(t *testing.T) {
+	before, after, other := netip.MustParseAddrPort("192.0.2.1:4000"), netip.MustParseAddrPort("192.0.2.2:4000"), netip.MustParseAddrPort("192.0.2.3:4000")
+	first := newRule(Rule{{RTP: before}, {}}, nil)
+	if ok, _ := first.ends[0].admitRTP(before); !ok {
+		t.Fatal("the side is not let in")
+	}
+	same := newRule(Rule{{RTP: before, Muted: true}, {}}, first)
+	moved := newRule(Rule{{RTP: after, Muted: true}, {}}, newRule(Rule{{RTP: after}, {}}, same))
+	e := &moved.ends[0]
+	for src, want := range map[netip.AddrPort]dropReason{before: dropLate, other: dropStranger} {
+		if ok, _ := e.admitRTP(src); ok || e.strange(src) != want {
+			t.Errorf("%v: %v, %v", src, ok, e.strange(src))
+		}
+	}
+	if e.foreign(before.Addr()) || !e.foreign(other.Addr()) || !same.ends[0].foreign(other.Addr()) {
+		t.Error("strangers are told wrongly")
+	}
+}
