@@ -130,8 +130,7 @@ type Take struct {
 // quietLevel is below what speech has, in dBm0.
 const quietLevel = -45
 
-// Record hears until a key is pressed, which it returns, or the take is over. It reports in which measure sound was lost since Into was
-// too slow, in samples.
+// Record hears until a key is pressed, which it returns, or the take is over. lost is how much sound Into was too slow for, in samples.
 func (d *Dialogue) Record(ctx context.Context, t Take) (key byte, lost int, err error) {
 	e := newEar()
 	d.s.ear.Store(e)
@@ -149,22 +148,22 @@ func (d *Dialogue) Record(ctx context.Context, t Take) (key byte, lost int, err 
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-e.more:
-			if pcm = e.take(pcm); len(pcm) == 0 {
+			if pcm, lost = e.take(pcm); len(pcm) == 0 {
 				continue
 			}
 			if tone.Level(pcm) > quietLevel {
 				quiet.Reset(t.Quiet)
 			}
 			if err := t.Into(pcm); err != nil {
-				return 0, e.lost, err
+				return 0, lost, err
 			}
 			continue
 		}
-		if pcm = e.take(pcm); len(pcm) > 0 {
+		if pcm, lost = e.take(pcm); len(pcm) > 0 {
 			if wrote := t.Into(pcm); wrote != nil {
 				err = wrote
 			}
 		}
-		return key, e.lost, err
+		return key, lost, err
 	}
 }

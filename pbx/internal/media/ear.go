@@ -76,13 +76,12 @@ func (e *ear) hear(law tone.Law, p *rtp.Packet) {
 	}
 }
 
-// take returns what was heard since the last time, in place of spare.
-func (e *ear) take(spare []int16) []int16 {
+// take returns what was heard since the last time, in place of spare, and how much was lost so far.
+func (e *ear) take(spare []int16) (heard []int16, lost int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	out := e.heard
-	e.heard = spare[:0]
-	return out
+	heard, e.heard = e.heard, spare[:0]
+	return heard, e.lost
 }
 
 // isEvent reports whether a packet is of the payload type that was agreed on for keys.
