@@ -60,7 +60,9 @@ func (c *Call) put(old, l *leg) {
 		c.a = l
 		return
 	}
-	c.b = l
+	if c.b = l; old == c.host {
+		c.tried = []*leg{l}
+	}
 	for i := range c.tried {
 		if c.tried[i] == old {
 			c.tried[i] = l

@@ -73,6 +73,7 @@ func (c *Call) answerA(l *leg, e *early, res *sip.Response) {
 
 // up is the call's answer.
 func (c *Call) up(res *sip.Response) {
+	c.unpick()
 	c.info.Answered = c.eng.cfg.Now()
 	c.state(StateAnswered)
 	c.accept(c.a, c.a.server, res)

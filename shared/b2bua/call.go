@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +62,9 @@ type Call struct {
 	transfer  *transfer  // a party of this call on its way into another; nil: none
 	joint     *joint     // a party of another call on its way into this; nil: none
 	referrals []referral // REFERs that were carried across
+	host      *leg       // the service's, while a transfer needs one (service.go); nil: none
+	pick      *joint     // a party of another call that is to answer this one; nil: none
+	strays    []*leg     // that came from other calls too late; they have only their end before them
 	coming    *leg       // a leg that is to take the place of another (RFC 3891)
 	changing  bool       // an offer of ours is under way: no other INVITE is taken
 }
@@ -234,7 +238,7 @@ func (c *Call) settle() {
 	if !c.ended || !c.a.over {
 		return
 	}
-	for _, l := range c.tried { // the one that answered is among them
+	for _, l := range slices.Concat(c.tried, c.strays) { // the one that answered is among the tried
 		if !l.over {
 			return
 		}

@@ -16,7 +16,10 @@ func (c *Call) lend(of *Call, t *transfer, place *leg) {
 	case c.ended || place.over || place.former:
 		failed(sip.StatusCallTransactionDoesNotExists)
 		return
-	case c.plan.Local != nil || !place.up() || !y.up(): // not answered yet, or a service of ours
+	case c.plan.Local != nil && place == c.a:
+		c.lendToService(of, t)
+		return
+	case place != c.host && !place.up() || !y.up(): // not answered yet
 		failed(sip.StatusTemporarilyUnavailable)
 		return
 	case c.transfer != nil || c.joint != nil || c.changing:
@@ -49,7 +52,7 @@ func (c *Call) onLent(j *joint, y *leg, offer []byte, code int, giveUp func(int)
 		c.checkPeer(y, code)
 	case c.joint != j: // nobody comes
 		c.ack(y.sent, refusing(offer))
-		c.resync(j.place, y)
+		c.reunite(&transfer{by: j.place, rest: y})
 	default:
 		j.offer = offer
 		j.of.post(func() { j.of.onLoan(j.transfer, c, offer) })
@@ -58,12 +61,20 @@ func (c *Call) onLent(j *joint, y *leg, offer []byte, code int, giveUp func(int)
 
 // unjoin takes the news that nobody will come.
 func (c *Call) unjoin(t *transfer) {
+	if c.pick != nil && c.pick.transfer == t {
+		c.pick = nil
+		return
+	}
 	j := c.joint
 	if j == nil || j.transfer != t {
 		return
 	}
 	c.joint = nil
 	switch y := c.other(j.place); {
+	case j.place == c.host && j.offer != nil:
+		c.ack(y.sent, refusing(j.offer))
+		c.reunite(&transfer{by: j.place, rest: y})
+	case j.place == c.host:
 	case j.place.inner:
 		c.end(Ending{Code: sip.StatusRequestTerminated, Reason: verdict.CallCancelled, By: A}, nil)
 	case j.place.over:
@@ -76,20 +87,35 @@ func (c *Call) unjoin(t *transfer) {
 
 // take puts leg x, which another call gave, in the place that it was meant for. answer is for the far side, which has made
 // an offer; nil where it has not.
-func (c *Call) take(x *leg, answer []byte, news Joined) {
+func (c *Call) take(t *transfer, x *leg, answer []byte, news Joined) {
+	if p := c.pick; p != nil && p.transfer == t {
+		c.pickedUp(x, answer)
+		return
+	}
 	j := c.joint
-	c.joint = nil
-	if j == nil { // the call ended while x was on its way
-		c.put(c.a, x)
+	if j == nil || j.transfer != t { // the call ended, or somebody answered, while x was on its way
+		c.strays = append(c.strays, x)
 		c.dismiss(x, func() { c.hangup(x, verdict.NormalClearing) })
 		return
 	}
+	c.joint = nil
 	if y := c.other(j.place); y != nil && y.owesAck() {
 		c.ack(y.sent, answer)
 	}
-	c.put(j.place, x)
+	place := j.place
+	c.put(place, x)
 	c.watch(x)
-	c.retire(j.place)
+	c.retire(place)
+	switch {
+	case place == c.host:
+		c.takeFromService()
+	case c.plan.Local != nil:
+		if err := c.plan.Local.Accept(answer); err != nil {
+			c.log.Warn("answer can't be used", "side", x.side, "error", err)
+			c.abort(refusal(err).Reason)
+			return
+		}
+	}
 	c.joined(x, news)
 }
 

@@ -139,6 +139,10 @@ const referExpires = "300"
 // notify tells the transferor how far its transfer has come, and runs done once it was told.
 func (c *Call) notify(t *transfer, code int, done func()) {
 	n := &t.note
+	if t.tell != nil && n.last != code {
+		n.last = code
+		t.tell(code)
+	}
 	if done == nil {
 		done = func() {}
 	}

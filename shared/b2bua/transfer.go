@@ -34,13 +34,14 @@ type transfer struct {
 	to   *Call
 	plan *Plan // of a target that answers here, until it was called
 	note notifier
+	tell func(code int) // hears how far it has come, where the transferor is a service; else nil
 }
 
 // joint is what a call knows of a transfer that is to put a party of another call in the place of one of its own.
 type joint struct {
 	of       *Call // the call that the party comes from
 	transfer *transfer
-	place    *leg   // whose place the party will take: the transferor's, or that of nobody (inner)
+	place    *leg   // whose place the party will take: the transferor's, or that of nobody (inner); nil: that of the phones that ring
 	offer    []byte // what the far side offered, while it waits for the answer
 }
 
@@ -119,7 +120,7 @@ func (c *Call) inviteFor(t *transfer, offer []byte) *sip.Request {
 	hops, callID := sip.MaxForwardsHeader(dialog.MaxForwards), sip.CallIDHeader(sipmsg.NewCallID())
 	req.AppendHeader(&hops)
 	req.AppendHeader(&sip.FromHeader{Address: *t.rest.dlg.Remote.URI.Clone(), Params: sip.HeaderParams{{K: "tag", V: sipmsg.NewTag()}}})
-	req.AppendHeader(&sip.ToHeader{Address: *t.by.dlg.Remote.URI.Clone()})
+	req.AppendHeader(&sip.ToHeader{Address: t.invited()})
 	req.AppendHeader(&callID)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.INVITE})
 	req.AppendHeader(&sip.ContactHeader{Address: *t.rest.dlg.Target.Clone()})
@@ -155,7 +156,7 @@ func (c *Call) targetFailed(t *transfer, offer []byte, code int) {
 	}
 	c.transferFailed(t, code)
 	if offer != nil {
-		c.resync(t.by, t.rest)
+		c.reunite(t)
 	}
 }
 
@@ -178,11 +179,15 @@ func (c *Call) transferToCall(t *transfer, r dialog.Replaces) {
 	}
 }
 
-// onLoan takes the offer of the other call's far side.
+// onLoan takes the offer of the other call's far side; nil: rest has to make one.
 func (c *Call) onLoan(t *transfer, to *Call, offer []byte) {
 	t.to = to
 	if c.transfer != t {
 		c.callOffTarget(t)
+		return
+	}
+	if offer == nil {
+		c.askRest(t)
 		return
 	}
 	c.offerRest(t, offer)
@@ -209,19 +214,19 @@ func (c *Call) offerRest(t *transfer, sdp []byte) {
 			case c.transfer == t:
 				refused(code)
 				c.checkPeer(t.rest, code)
-			case answer != nil && t.by.up(): // the target is gone, and rest was told of its media
-				c.resync(t.by, t.rest)
+			case answer != nil && (t.by == c.host || t.by.up()): // the target is gone, and rest was told of its media
+				c.reunite(t)
 			}
 		})
 	}, func() { refused(sip.StatusRequestPending) })
 }
 
-// transferred gives rest to the other call: answer is what its far side waits for.
+// transferred gives rest to the other call: answer is what its far side waits for, or rest's own offer where that made none.
 func (c *Call) transferred(t *transfer, answer []byte) {
 	c.transfer = nil
 	news := Joined{Account: t.by.account, Party: t.rest.dlg.Remote, Partner: t.rest.account, Trace: c.info.Trace}
 	to, x := t.to, t.rest
-	c.handOver(x, to, func() { to.take(x, answer, news) })
+	c.handOver(x, to, func() { to.take(t, x, answer, news) })
 	c.notify(t, sip.StatusOK, func() { c.end(Ending{Reason: verdict.Transferred, By: t.by.side}, nil) })
 }
 
@@ -265,6 +270,7 @@ func (c *Call) breakOff() {
 			j.of.post(func() { j.of.transferFailed(j.transfer, sip.StatusTemporarilyUnavailable) })
 		}
 	}
+	c.unpick()
 	if l := c.coming; l != nil {
 		c.coming = nil
 		c.refuse(l, sip.StatusCallTransactionDoesNotExists, nil)
