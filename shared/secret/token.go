@@ -60,6 +60,18 @@ func (s *vaultStore) state() tokenState {
 	return s.token
 }
 
+// holds reports whether the token of that generation is still good: a 403 is both "token ended" and "policy says no", and only a lookup of the token
+// can tell them apart. While somebody logs in it waits, so as not to look up another token.
+func (s *vaultStore) holds(ctx context.Context, generation int) bool {
+	s.login.Lock()
+	defer s.login.Unlock()
+	if s.state().generation != generation {
+		return false
+	}
+	_, err := s.client.Auth().Token().LookupSelfWithContext(ctx)
+	return err == nil
+}
+
 func (s *vaultStore) setState(t tokenState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -166,8 +166,7 @@ func (s *vaultStore) do(ctx context.Context, f func(context.Context) error) erro
 	if !errors.Is(err, ErrDenied) {
 		return err
 	}
-	// 403 is both "token ended" and "policy says no"; only a lookup of the token can tell them apart.
-	if _, lookup := s.client.Auth().Token().LookupSelfWithContext(ctx); lookup == nil {
+	if s.holds(ctx, generation) {
 		return err
 	}
 	if lerr := s.logIn(ctx, generation); lerr != nil {

