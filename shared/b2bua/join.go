@@ -109,7 +109,7 @@ func (c *Call) take(t *transfer, x *leg, answer []byte, news Joined) {
 	switch {
 	case place == c.host:
 		c.takeFromService()
-	case c.plan.Local != nil:
+	case c.plan.Local != nil && answer != nil:
 		if err := c.plan.Local.Accept(answer); err != nil {
 			c.log.Warn("answer can't be used", "side", x.side, "error", err)
 			c.abort(refusal(err).Reason)

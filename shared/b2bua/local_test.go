@@ -38,6 +38,9 @@ func (e *echo) Offer() ([]byte, error) {
 
 func (e *echo) Accept(answer []byte) error {
 	e.log = append(e.log, "accepts "+string(answer))
+	if answer == nil {
+		return errors.New("there is no answer")
+	}
 	return e.fail
 }
 
