@@ -70,6 +70,7 @@ func (s *Session) answerLocked(x *exchange, answer *sdp.Session) ([]byte, *Error
 	offerer.mux = x.media.RTCPMux && !offerer.endpoint.Realm.Trusted
 	answerer.end.Mux, offerer.end.Mux = answerer.mux, offerer.mux
 	s.relay.Set(relay.Rule{s.legs[A].end, s.legs[B].end})
+	s.relay.Answered(int(x.from.Other()))
 	s.answered = true
 	s.held = media.Held() || x.media.Held()
 	return s.writeAnswerLocked(x, media), nil

@@ -51,6 +51,8 @@ func (s *Session) offerLocked(from Side, offer *sdp.Session) ([]byte, *Error) {
 	}
 	s.forgetExchangeLocked()
 	s.last = &exchange{from: from, offer: offer, audio: audio, media: media, crypto: crypto, keys: keys}
+	s.relay.Answered(int(from))
+	s.relay.Asked(int(from.Other()))
 	return out, nil
 }
 

@@ -92,7 +92,7 @@ func (r *reader) admitRTP(in *end, pkt []byte, src netip.AddrPort) ([]byte, drop
 	if in.Receiver == nil {
 		ok, moved := in.admitRTP(src)
 		if !ok {
-			return nil, in.strange(src)
+			return nil, r.s.strange(r.side, in, src)
 		}
 		if moved {
 			r.s.latchMoved()
@@ -181,7 +181,7 @@ func (r *reader) admitRTCP(in *end, pkt []byte, src netip.AddrPort) ([]byte, dro
 		return plain, dropNone
 	}
 	if !r.rtcp && !l.is(src) || r.rtcp && !in.admitRTCP(src) {
-		return nil, in.strange(src)
+		return nil, r.s.strange(r.side, in, src)
 	}
 	return pkt, dropNone
 }

@@ -38,6 +38,7 @@ type Session struct {
 	log     *slog.Logger
 
 	stranger atomic.Pointer[func(side int, src netip.AddrPort)] // nil: nobody wants to know
+	asked    [2]atomic.Int64                                    // until when a side may answer our offer, Unix nanoseconds; 0: it has
 
 	kernel  Kernel          // nil: all packets come to us
 	moved   chan<- *Session // where a moved latch is told

@@ -97,14 +97,6 @@ func (e *end) host() netip.Addr {
 	return e.RTP.Addr()
 }
 
-// strange is why a packet of another source than the side's is dropped.
-func (e *end) strange(src netip.AddrPort) dropReason {
-	if src.Addr() == e.gone {
-		return dropLate
-	}
-	return dropStranger
-}
-
 // sameSource reports whether what was latched under a holds under b. Going from plain to SRTP it does not: nothing was proved.
 func sameSource(a, b *End) bool {
 	if a.Latching == Linked {

@@ -130,11 +130,25 @@ func TestPartyThatLeft(t *testing.T) {
 	same := newRule(Rule{{RTP: before, Muted: true}, {}}, first)
 	moved := newRule(Rule{{RTP: after, Muted: true}, {}}, newRule(Rule{{RTP: after}, {}}, same))
 	e := &moved.ends[0]
-	for src, want := range map[netip.AddrPort]dropReason{before: dropLate, other: dropStranger} {
-		if ok, _ := e.admitRTP(src); ok || e.strange(src) != want {
-			t.Errorf("%v: %v, %v", src, ok, e.strange(src))
+	s := &Session{}
+	refused := func(src netip.AddrPort, want dropReason) {
+		t.Helper()
+		if ok, _ := e.admitRTP(src); ok || s.strange(0, e, src) != want {
+			t.Errorf("%v: %v, %v", src, ok, s.strange(0, e, src))
 		}
 	}
+	refused(before, dropLate)
+	refused(other, dropStranger)
+	s.Asked(1)
+	refused(other, dropStranger)
+	s.Asked(0) // who will answer may be there already
+	refused(other, dropEarly)
+	refused(before, dropLate)
+	s.asked[0].Store(1) // the answer never came
+	refused(other, dropStranger)
+	s.Asked(0)
+	s.Answered(0)
+	refused(other, dropStranger)
 	if e.foreign(before.Addr()) || !e.foreign(other.Addr()) || !same.ends[0].foreign(other.Addr()) {
 		t.Error("strangers are told wrongly")
 	}
