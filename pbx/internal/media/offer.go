@@ -1,7 +1,9 @@
 package media
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 
 	"brickhouse/shared/sdp"
 	"brickhouse/shared/tone"
@@ -17,25 +19,28 @@ func (e *Engine) Offer(act Act, local netip.Addr, onTimeout func()) ([]byte, *Se
 	}
 	// Until the answer we send nothing, hear nobody, and wait for nothing.
 	s.now.Store(&negotiated{law: tone.MuLaw, format: "0", ptime: 20, held: true, direction: sdp.SendRecv})
-	s.origin.Version = s.origin.ID
-	d := &sdp.Session{Origin: s.origin, Conn: s.pair.Host, Media: []sdp.Media{{
-		Type: "audio", Port: s.pair.Port, Proto: "RTP/AVP", Formats: []string{"0", "8", "101"}, Ptime: 20, Direction: sdp.SendRecv,
-		RTPMaps: []sdp.RTPMap{{Format: "0", Encoding: "PCMU/8000"}, {Format: "8", Encoding: "PCMA/8000"}, {Format: "101", Encoding: "telephone-event/8000"}},
-		FMTPs:   []sdp.FMTP{{Format: "101", Params: "0-15"}},
-	}}}
-	s.told = d.Bytes()
+	s.lines = make([]sdp.Media, 1)
+	offer := s.Offer()
 	if err := e.start(s); err != nil {
 		s.pair.Close()
 		return nil, nil, fail(503, verdict.Shutdown, err.Error())
 	}
-	return s.Offer(), s, nil
+	return offer, s, nil
 }
 
-// Offer returns the description in force, to be offered again as it is.
+// Offer returns an offer of all that we speak (RFC 3261 §14.2), whoever is asked with it: who was talked with, or who is to take its place.
 func (s *Session) Offer() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]byte(nil), s.told...)
+	n := s.now.Load()
+	event := cmp.Or(n.event, "101")
+	d := &sdp.Session{Conn: s.pair.Host, Media: slices.Clone(s.lines)} // what was refused stays (RFC 3264 §8)
+	d.Media[n.audio] = sdp.Media{
+		Type: "audio", Port: s.pair.Port, Proto: "RTP/AVP", Formats: []string{"0", "8", event}, Ptime: 20, Direction: sdp.SendRecv,
+		RTPMaps: []sdp.RTPMap{{Format: "0", Encoding: "PCMU/8000"}, {Format: "8", Encoding: "PCMA/8000"}, {Format: event, Encoding: "telephone-event/8000"}},
+		FMTPs:   []sdp.FMTP{{Format: event, Params: "0-15"}},
+	}
+	return s.tellLocked(d)
 }
 
 // Accept takes the answer to Offer. The error is an *Error; then nothing has changed.

@@ -34,8 +34,8 @@ type Session struct {
 
 	mu     sync.Mutex // serialises offers and Close
 	origin sdp.Origin
-	wrote  []byte // the last answer with a zero origin
-	told   []byte // the description in force
+	wrote  []byte      // our last description with a zero origin
+	lines  []sdp.Media // its lines
 	closed bool
 
 	out   sender
@@ -119,12 +119,16 @@ func (s *Session) Reoffer(offer []byte) ([]byte, error) {
 	return s.accept(d, n), nil
 }
 
-// accept puts what was negotiated into force and writes the answer. The version moves with the content (RFC 3264 §8).
+// accept puts what was negotiated into force and writes the answer.
 func (s *Session) accept(offer *sdp.Session, n *negotiated) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.useLocked(n)
-	d := n.describe(offer, s.pair.Host, s.pair.Port, sdp.Origin{})
+	return s.tellLocked(n.describe(offer, s.pair.Host, s.pair.Port, sdp.Origin{}))
+}
+
+// tellLocked makes d, whose origin is left out, our description. The version moves with the content (RFC 3264 §8).
+func (s *Session) tellLocked(d *sdp.Session) []byte {
 	if content := d.Bytes(); !bytes.Equal(content, s.wrote) {
 		s.wrote = content
 		if s.origin.Version++; s.origin.Version == 1 {
@@ -132,8 +136,8 @@ func (s *Session) accept(offer *sdp.Session, n *negotiated) []byte {
 		}
 	}
 	d.Origin = s.origin
-	s.told = d.Bytes()
-	return append([]byte(nil), s.told...)
+	s.lines = d.Media
+	return d.Bytes()
 }
 
 // useLocked puts what was negotiated into force.
