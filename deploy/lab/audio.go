@@ -17,8 +17,8 @@ const toneLevel = -12
 // toneSeconds is how long; no scenario talks longer.
 const toneSeconds = 180
 
-// toneFile writes a tone as a WAV file (mono, 16 bit, 8,000 Hz); 0 Hz is silence.
-func (l *Lab) toneFile(name string, hz float64) string {
+// ToneFile writes a tone as a WAV file (mono, 16 bit, 8,000 Hz); 0 Hz is silence.
+func (l *Lab) ToneFile(name string, hz float64) string {
 	l.t.Helper()
 	pcm := make([]int16, toneSeconds*tone.Rate)
 	if hz > 0 {

@@ -48,7 +48,7 @@ func (h *Host) Baresip(acc Account) *Baresip {
 	ctrlAddr := netip.AddrPortFrom(h.Addr(), ports.Ctrl) // on loopback 127.0.0.1 belongs to everybody
 	var conf bytes.Buffer
 	err := template.Must(template.New("").Parse(baresipConf)).Execute(&conf, map[string]any{
-		"Addr": acc.self(h), "SIP": b.addr, "Ports": ports, "Ctrl": ctrlAddr, "Dir": b.dir, "CA": acc.CA, "DTLS": acc.DTLS, "Tone": l.toneFile(name+"/tone.wav", acc.Tone),
+		"Addr": acc.self(h), "SIP": b.addr, "Ports": ports, "Ctrl": ctrlAddr, "Dir": b.dir, "CA": acc.CA, "DTLS": acc.DTLS, "Tone": l.ToneFile(name+"/tone.wav", acc.Tone),
 	})
 	if err != nil {
 		l.t.Fatalf("lab: baresip's configuration: %v", err)
@@ -192,6 +192,9 @@ func (b *Baresip) WaitEstablished() { b.t.Helper(); b.event("CALL_ESTABLISHED", 
 
 // Press implements Phone.
 func (b *Baresip) Press(key string) { b.t.Helper(); b.command("sndcode", key) }
+
+// Transfer implements Phone.
+func (b *Baresip) Transfer(uri string) { b.t.Helper(); b.command("transfer", uri) }
 
 // Hold implements Phone.
 func (b *Baresip) Hold() { b.t.Helper(); b.command("hold", "") }

@@ -43,7 +43,7 @@ func (h *Host) Linphone(acc Account) *Linphone {
 	p := &Linphone{acc: acc, host: h, t: l.t, dir: dir, addr: netip.AddrPortFrom(acc.self(h), ports.SIP)}
 	p.ear = ear{t: l.t, who: name, files: func() []string { return []string{filepath.Join(dir, "heard.wav")} }}
 	l.file(name+"/linphonerc", p.config(ports))
-	l.toneFile(name+"/tone.wav", acc.Tone)
+	l.ToneFile(name+"/tone.wav", acc.Tone)
 	// Without this directory it cannot make its database, and without that it has no transports.
 	if err := os.MkdirAll(filepath.Join(dir, ".local/share/linphone"), 0o700); err != nil {
 		l.t.Fatalf("lab: %v", err)
@@ -222,6 +222,9 @@ func (p *Linphone) WaitEstablished() {
 
 // Press implements Phone.
 func (p *Linphone) Press(key string) { p.t.Helper(); p.proc.Say(key) }
+
+// Transfer implements Phone.
+func (p *Linphone) Transfer(uri string) { p.t.Helper(); p.proc.Say("transfer " + uri) }
 
 // Hold implements Phone.
 func (p *Linphone) Hold() { p.t.Helper(); p.say("pause", `is now paused`) }

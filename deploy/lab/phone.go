@@ -60,6 +60,8 @@ type Phone interface {
 	WaitEstablished()
 	// Press presses a key in the call (RFC 4733).
 	Press(key string)
+	// Transfer puts the other party through to a SIP URI (REFER).
+	Transfer(uri string)
 	// Hold and Resume hold the call and take it back, each with a re-INVITE. Who holds hears nothing; the held one hears
 	// nothing from a baresip and goes on hearing the tone, as music on hold, from a linphone.
 	Hold()

@@ -17,7 +17,7 @@ func TestKeysTransfersAndTexts(t *testing.T) {
 		talk(t, call.from, call.to)
 		call.from.Press(call.key)
 		call.to.Proc().WaitLine(regexp.MustCompile(`received event: '`+call.key+`' \(end=1\)`), waits)
-		call.from.Proc().Say("transfer sip:" + call.third.number + "@" + Domain) // REFER
+		call.from.Transfer("sip:" + call.third.number + "@" + Domain)
 		c.told(t, call.from, "REFER", "202 Accepted")
 		call.third.Answer()
 		call.from.WaitClosed()

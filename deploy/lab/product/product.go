@@ -34,18 +34,19 @@ const patience = 10 * time.Second
 
 // Options change what is usual.
 type Options struct {
-	XDP     bool   // filter in the kernel, native, on the border's outer interface; namespaces only
-	Kernel  bool   // with XDP: on the inner interface, too, so that plain calls are relayed in the kernel
-	Guard   string // lines of YAML in the border's guard section, indented by two
-	SRTP    string // access.srtp; empty: require
-	WSS     bool   // phones in browsers may come to Web, from the page of lab.Browser
-	Keys    string // access.keys, one line of YAML; empty: as shipped
-	UDP     bool   // remote phones may use UDP and TCP, too
-	Ring    string // how long the exchange lets a call ring; empty: 1m
-	Silence string // media silence; empty: 1m
-	Secrets string // lines of YAML that replace the exchange's secrets section; empty: the encrypted file
-	Trunk   bool   // a trunk "carrier" to the host Carrier, port 5060, with credentials
-	IPv6    bool   // remote phones may also come by TLS over IPv6; namespaces only
+	XDP     bool    // filter in the kernel, native, on the border's outer interface; namespaces only
+	Kernel  bool    // with XDP: on the inner interface, too, so that plain calls are relayed in the kernel
+	Guard   string  // lines of YAML in the border's guard section, indented by two
+	SRTP    string  // access.srtp; empty: require
+	WSS     bool    // phones in browsers may come to Web, from the page of lab.Browser
+	Keys    string  // access.keys, one line of YAML; empty: as shipped
+	UDP     bool    // remote phones may use UDP and TCP, too
+	Ring    string  // how long the exchange lets a call ring; empty: 1m
+	Silence string  // media silence; empty: 1m
+	Secrets string  // lines of YAML that replace the exchange's secrets section; empty: the encrypted file
+	Trunk   bool    // a trunk "carrier" to the host Carrier, port 5060, with credentials
+	Music   float64 // what the exchange plays to who waits, Hz; 0: as shipped
+	IPv6    bool    // remote phones may also come by TLS over IPv6; namespaces only
 }
 
 // LevelEnv is the log level of both programs; empty: info.
@@ -158,6 +159,9 @@ func (p *Product) write(name, text string) {
 		"Core": l.Exchange.Port(l.Core, 5070), "BorderInside": l.DMZ.Addr(l.Core), "CarrierHost": l.Carrier.Addr(l.Internet),
 		"Outside6": p.Outside6(), "Web": p.Web(), "Page": lab.BrowserOrigin, "Level": or(os.Getenv(LevelEnv), "info"),
 		"Voice": l.Voice.Prefix, "XDP": p.xdp(), "Media": p.media(),
+	}
+	if p.opts.Music > 0 {
+		data["Music"] = l.ToneFile("music.wav", p.opts.Music)
 	}
 	var b bytes.Buffer
 	if err := template.Must(template.New(name).Parse(text)).Execute(&b, data); err != nil {

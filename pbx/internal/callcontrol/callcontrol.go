@@ -19,6 +19,8 @@ import (
 
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/media"
+	"brickhouse/pbx/internal/music"
+	"brickhouse/pbx/internal/prompt"
 	"brickhouse/pbx/internal/store"
 	"brickhouse/pbx/internal/voicemail"
 	"brickhouse/shared/b2bua"
@@ -61,6 +63,8 @@ type Config struct {
 	CDR          *cdr.Writer
 	Media        *media.Engine
 	Voicemail    *voicemail.Boxes // nil: there are no mailboxes
+	Music        *music.Piece     // that who waits hears
+	Prompts      prompt.Set
 	Lines        Lines
 	Phones       *b2bua.LegPolicy // how we look to phones on the inside
 	Border       *b2bua.LegPolicy // how we look to the border
@@ -81,6 +85,7 @@ type Control struct {
 
 	parties parties
 	hunts   hunts
+	ringing ringing
 }
 
 // New returns a call control.
@@ -104,6 +109,9 @@ type Caller struct {
 	// Causer is the extension that decided where the call goes, where that is not who calls: the transferor, the one whose
 	// phone redirected, the owner of a forward. Its rights and caps are the call's.
 	Causer string
+
+	// recall says that the call comes back to who sent it away: its phones ring, and nothing else becomes of it.
+	recall bool
 }
 
 // causer is the extension whose rights decide; empty if that is none of ours.
@@ -137,9 +145,10 @@ type attempt struct {
 	action dialplan.Action
 	grants []grant // of external calls
 
-	redirected int  // how often the rights of who redirects or forwards were asked for
-	route           // how it came to where it rings
-	confirms   bool // a tone tells how a service was set, and the call ends
+	redirected int      // how often the rights of who redirects or forwards were asked for
+	route               // how it came to where it rings
+	confirms   bool     // a tone tells how a service was set, and the call ends
+	parked     *parking // where the call waits; nil: it does not
 }
 
 // Start decides about an INVITE whose sender is known, and starts the call. Whatever happens there is one CDR of it. The
@@ -349,14 +358,15 @@ func (a *attempt) put(state store.CallState) {
 	a.c.putRow(&row)
 }
 
-func (c *Control) putRow(row *store.Call) {
-	id := row.ID
-	c.cfg.Store.PutCallSoon(row, func(err error) {
-		c.cfg.Log.Error("writing a call's state", "call", id, "error", err)
-	})
+func (c *Control) putRow(row *store.Call) { c.cfg.Store.PutCallSoon(row, c.unwritten(row.ID)) }
+
+// unwritten logs that a call's state can't be written.
+func (c *Control) unwritten(call string) func(error) {
+	return func(err error) { c.cfg.Log.Error("writing a call's state", "call", call, "error", err) }
 }
 
 func (a *attempt) answered(by b2bua.Target) {
+	a.c.ringing.drop(a.id)
 	a.row.Answered = a.c.cfg.Now()
 	a.reached(by)
 	a.put(store.CallUp)
@@ -372,12 +382,12 @@ func (a *attempt) end(e b2bua.Ending) {
 	a.rec.Disposition = disposition(e)
 	a.settle(a.c.cfg.Now())
 	a.c.parties.drop(a.id)
+	a.c.ringing.drop(a.id)
+	a.leaveSlot()
 	if err := a.c.cfg.CDR.End(a.rec); err != nil {
 		a.c.cfg.Log.Error("writing a call's record", "call", a.id, "error", err)
 	}
-	a.c.cfg.Store.DeleteCallSoon(a.id, func(err error) {
-		a.c.cfg.Log.Error("deleting a call's state", "call", a.id, "error", err)
-	})
+	a.c.cfg.Store.DeleteCallSoon(a.id, a.c.unwritten(a.id))
 }
 
 func disposition(e b2bua.Ending) cdr.Disposition {

@@ -48,10 +48,12 @@ func (a *attempt) hearMessages(mailbox string) (b2bua.Turn, verdict.Verdict) {
 	return b2bua.Turn{Local: a.script(func(ctx context.Context, d *media.Dialogue) { a.c.cfg.Voicemail.Menu(ctx, d, mailbox) })}, verdict.Passed
 }
 
-// script answers a call with a script; when it is over, so is the call.
+// script answers a call with a script. When it is over, so is the call, unless somebody took the place of the script.
 func (a *attempt) script(do media.Script) b2bua.Local {
 	return a.local(media.Script(func(ctx context.Context, d *media.Dialogue) {
 		do(ctx, d)
-		a.c.cfg.Engine.End(a.id, verdict.NormalClearing)
+		if ctx.Err() == nil {
+			a.c.cfg.Engine.End(a.id, verdict.NormalClearing)
+		}
 	}))
 }

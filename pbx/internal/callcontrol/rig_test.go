@@ -15,6 +15,8 @@ import (
 
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/media"
+	"brickhouse/pbx/internal/music"
+	"brickhouse/pbx/internal/prompt"
 	"brickhouse/pbx/internal/store"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/cdr"
@@ -81,10 +83,18 @@ func newRig(t *testing.T, change func(*Config, *b2bua.Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sounds, err := prompt.English()
+	if err != nil {
+		t.Fatal(err)
+	}
+	piece, err := music.Load(music.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	layer := transaction.New(transaction.DefaultTimers(), r, nil)
 	ec := b2bua.Config{Transactions: layer, Timers: transaction.DefaultTimers(), Log: slog.New(slog.DiscardHandler)}
 	cfg := Config{
-		Domain: "pbx.test", Node: "solo", Transactions: layer, Store: r.store, CDR: r.cdr, Media: m, Lines: r, Dialplan: plan,
+		Domain: "pbx.test", Node: "solo", Transactions: layer, Store: r.store, CDR: r.cdr, Media: m, Lines: r, Dialplan: plan, Prompts: sounds, Music: piece,
 		Phones: policy("phones"), Border: policy("border"), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Trunks: map[string]Trunk{"carrier": {Name: "carrier", Domain: "carrier.test"}},
 	}

@@ -52,6 +52,7 @@ func (a *attempt) begin(plan b2bua.Plan, turn b2bua.Turn) b2bua.Plan {
 	if turn.Local == nil {
 		plan.Groups = [][]b2bua.Target{turn.Targets}
 	}
+	a.c.ringing.set(a.id, a.caller.Number, turn.Targets)
 	return plan
 }
 
@@ -79,6 +80,9 @@ func (a *attempt) visit(number string) (b2bua.Turn, verdict.Verdict) {
 	if v := a.blocked(s); !v.OK() {
 		return b2bua.Turn{}, v
 	}
+	if a.caller.recall {
+		return a.recall(s)
+	}
 	if to := s.Forward(store.Always); to != "" {
 		return a.forward(number, store.Always, to, number)
 	}
@@ -100,6 +104,16 @@ func (a *attempt) visit(number string) (b2bua.Turn, verdict.Verdict) {
 	}
 	a.place(number)
 	return turn, verdict.Passed
+}
+
+// recall rings the phones of an extension, whatever becomes of its other calls.
+func (a *attempt) recall(s *store.Services) (b2bua.Turn, verdict.Verdict) {
+	phones, when, refused := a.ready(s)
+	if when != "" {
+		return b2bua.Turn{}, refused
+	}
+	a.place(s.Extension)
+	return b2bua.Turn{Targets: phones, Ring: a.rings(s)}, verdict.Passed
 }
 
 // rings is how long an extension rings before a forward for no answer, or its mailbox.
@@ -195,12 +209,20 @@ func (a *attempt) lead(action dialplan.Action, causer string) (b2bua.Turn, verdi
 
 // onward says where a call goes that was not answered (b2bua.Plan).
 func (a *attempt) onward(m b2bua.Missed) (b2bua.Turn, bool) {
+	turn, ok := a.next(m)
+	if ok {
+		a.c.ringing.set(a.id, a.caller.Number, turn.Targets)
+	}
+	return turn, ok
+}
+
+func (a *attempt) next(m b2bua.Missed) (b2bua.Turn, bool) {
 	if a.hunt != nil {
 		turn, v := a.hunted(m)
 		return turn, v.OK()
 	}
 	by, when := a.at, missed(m)
-	if by == "" || when == "" {
+	if by == "" || when == "" || a.caller.recall {
 		return b2bua.Turn{}, false
 	}
 	if to := a.c.cfg.Store.Services(by).Forward(when); to != "" {

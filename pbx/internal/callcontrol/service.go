@@ -165,6 +165,14 @@ func (a *attempt) toFeature(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
 		turn, v = a.hearMessages("")
 	case dialplan.LeaveMessage:
 		turn, v = a.leaveMessage(a.action.Number)
+	case dialplan.PickUp:
+		turn, v = a.pickUp("")
+	case dialplan.PickUpExtension:
+		turn, v = a.pickUp(a.action.Number)
+	case dialplan.Park:
+		turn, v = a.park("")
+	case dialplan.ParkSlot:
+		turn, v = a.park(a.action.Number)
 	default:
 		turn, v = b2bua.Turn{Local: a.local(a.setService())}, verdict.Passed
 	}

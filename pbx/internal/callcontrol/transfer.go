@@ -90,18 +90,25 @@ func (a *attempt) referredBy() []sip.Header {
 	return []sip.Header{&sip.ReferredByHeader{Address: address(a.caller.Causer, a.c.cfg.Domain)}}
 }
 
-// joined notes that a party of the call was replaced: by who was transferred to it, or by another phone of its own account.
+// joined notes that a party of the call was replaced: by who was transferred to it, by another phone of its own account, or by who fetched
+// the other one.
 func (a *attempt) joined(j b2bua.Joined) {
-	if a.caller.Causer == j.Account && a.rec.Transferor != "" { // a blind transfer, as it began
+	fetched := a.parked != nil && j.Side == b2bua.B
+	if !fetched && a.caller.Causer == j.Account && a.rec.Transferor != "" { // a blind transfer, as it began
 		return
 	}
 	number := j.Party.URI.User
 	if e, ok := a.c.cfg.Store.Extension(j.Partner); ok {
 		number = e.Number
 	}
-	a.rec.Transferor, a.rec.Transferee = j.Account, number
-	if j.Trace != a.rec.Trace {
-		a.rec.TransferOf = j.Trace
+	if !fetched {
+		a.rec.Transferor, a.rec.Transferee = j.Account, number
+		if j.Trace != a.rec.Trace {
+			a.rec.TransferOf = j.Trace
+		}
+	}
+	if a.parked != nil {
+		a.unpark(j.Side, number)
 	}
 	if j.Side == b2bua.A {
 		a.row.Caller = number
@@ -109,6 +116,7 @@ func (a *attempt) joined(j b2bua.Joined) {
 		a.row.Callee = number
 	}
 	a.put(a.row.State)
+	a.c.parties.drop(a.id)
 	a.c.parties.talks(a.id, a.row.Caller, a.row.Callee)
 }
 

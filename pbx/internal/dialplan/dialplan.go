@@ -56,8 +56,9 @@ type File struct {
 	Total     *Caps            `yaml:"total" doc:"Caps of all external calls together. What is left out is not capped."`
 	Trunks    map[string]Caps  `yaml:"trunks" doc:"Caps of trunks, by name. What is left out is not capped."`
 
-	Groups   map[string]Group `yaml:"groups" doc:"Ring groups, by name."`
-	Features *Features        `yaml:"features" doc:"Codes by which phones set forwards and the like. They come before the rules."`
+	Groups   map[string]Group    `yaml:"groups" doc:"Ring groups, by name."`
+	Pickup   map[string][]string `yaml:"pickup" doc:"Pickup groups, by name: extensions that may answer each other's calls. None: all may."`
+	Features *Features           `yaml:"features" doc:"Codes by which phones set forwards and the like. They come before the rules."`
 
 	Rules []Rule `yaml:"rules" doc:"The first rule that fits a number decides."`
 }
@@ -137,6 +138,7 @@ type Plan struct {
 	features Features
 	codes    []featureCode
 
+	pickup       [][]string
 	groups       map[string]Group
 	groupNumbers map[string]string // name by number
 
@@ -172,6 +174,7 @@ func Compile(f File) (*Plan, error) {
 	if err := p.compileGroups(f.Groups); err != nil {
 		return nil, err
 	}
+	p.pickup = slices.Collect(maps.Values(f.Pickup))
 	for i, r := range f.Rules {
 		if _, ok := p.groups[r.Group]; r.Group != "" && !ok {
 			return nil, fmt.Errorf("rules[%d].group: there is no group %q", i, r.Group)

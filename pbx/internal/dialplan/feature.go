@@ -2,6 +2,7 @@ package dialplan
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +32,10 @@ const (
 	OwnMailbox         Code = "mailbox"       // the caller's own
 	AnyMailbox         Code = "any-mailbox"   // that the caller names
 	LeaveMessage       Code = "leave-message" // + extension
+	PickUp             Code = "pickup"
+	PickUpExtension    Code = "pickup-extension" // + extension
+	Park               Code = "park"
+	ParkSlot           Code = "park-slot" // + slot
 )
 
 // off stands for a feature that has no code.
@@ -58,6 +63,12 @@ type Features struct {
 	AnyMailbox   string `yaml:"any_mailbox" doc:"Code by which any mailbox is heard: asks for its number and its PIN."`
 	LeaveMessage string `yaml:"leave_message" doc:"Code before an extension: leaves a message in its mailbox, and calls may be forwarded there."`
 
+	PickUp          string        `yaml:"pickup" doc:"Code that answers the call that rings longest at another extension of the caller's pickup groups."`
+	PickUpExtension string        `yaml:"pickup_extension" doc:"Code before an extension: answers the call that rings there."`
+	Park            string        `yaml:"park" doc:"Code that a call is transferred to, to park it: blindly, or after having heard the slot. With the slot behind it, it parks there, or fetches who waits there; phones can watch it as a busy lamp."`
+	ParkSlots       int           `yaml:"park_slots" doc:"How many calls may be parked, 1 to 99."`
+	ParkTime        time.Duration `yaml:"park_time" doc:"A parked call that nobody has fetched for so long rings at the extension that parked it."`
+
 	NightBy  []string      `yaml:"night_by" doc:"Extensions that may dial these three. Empty: none; pbx dialplan night does the same."`
 	NoAnswer time.Duration `yaml:"no_answer" doc:"How long an extension with a forward for no answer rings, unless it says otherwise."`
 }
@@ -68,6 +79,7 @@ func NewFeatures() Features {
 		ForwardAlways: "*72", ForwardAlwaysOff: "*73", ForwardBusy: "*90", ForwardBusyOff: "*91", ForwardNoAnswer: "*92", ForwardNoAnswerOff: "*93",
 		ForwardUnreachable: "*94", ForwardUnreachableOff: "*95", DND: "*78", DNDOff: "*79", WaitingOn: "*70", WaitingOff: "*71",
 		NightOn: "*28", NightOff: "*29", NightAuto: "*27", Mailbox: "*97", AnyMailbox: "*98", LeaveMessage: "*86", NoAnswer: 20 * time.Second,
+		PickUp: "*8", PickUpExtension: "**", Park: "*68", ParkSlots: 9, ParkTime: 2 * time.Minute,
 	}
 }
 
@@ -76,6 +88,24 @@ func (f *Features) SetDefaults() { *f = NewFeatures() }
 
 // Longest ringing before a forward for no answer.
 const maxRing = 10 * time.Minute
+
+// Bounds of how long a parked call waits before it comes back.
+const (
+	minParkTime = time.Second
+	maxParkTime = time.Hour
+)
+
+// Slots are the numbers of the slots where calls are parked: the code, and from 1 on. Empty: nothing can be parked.
+func (f *Features) Slots() []string {
+	if f.Park == off {
+		return nil
+	}
+	var out []string
+	for i := range f.ParkSlots {
+		out = append(out, f.Park+strconv.Itoa(i+1))
+	}
+	return out
+}
 
 // Validate says what is wrong with the codes.
 func (f *Features) Validate() []conffile.Fault {
@@ -88,10 +118,16 @@ func (f *Features) Validate() []conffile.Fault {
 		if len(c.text) < 2 || len(c.text) > 8 || !numberOnly(c.text) {
 			fs = append(fs, conffile.Bad(c.key, fmt.Sprintf("%q is no feature code", c.text), "write it as *72, or off"))
 		}
-		if other := taken[c.text]; other != "" {
+		if other := taken[c.text]; other != "" && other != c.key {
 			fs = append(fs, conffile.Bad(c.key, fmt.Sprintf("%s is the code of %s, too", c.text, other), "give each its own"))
 		}
 		taken[c.text] = c.key
+	}
+	if f.ParkSlots < 1 || f.ParkSlots > 99 {
+		fs = append(fs, conffile.Bad("park_slots", "is out of range", "give 1 to 99"))
+	}
+	if f.ParkTime < minParkTime || f.ParkTime > maxParkTime {
+		fs = append(fs, conffile.Bad("park_time", "is out of range", "give 1s to 1h"))
 	}
 	if f.NoAnswer < time.Second || f.NoAnswer > maxRing {
 		fs = append(fs, conffile.Bad("no_answer", "is out of range", "give 1s to 10m"))
@@ -116,6 +152,8 @@ func (f *Features) codes() []featureCode {
 		{"waiting_on", f.WaitingOn, WaitingOn, false}, {"waiting_off", f.WaitingOff, WaitingOff, false},
 		{"night_on", f.NightOn, NightOn, false}, {"night_off", f.NightOff, NightOff, false}, {"night_auto", f.NightAuto, NightAuto, false},
 		{"mailbox", f.Mailbox, OwnMailbox, false}, {"any_mailbox", f.AnyMailbox, AnyMailbox, false}, {"leave_message", f.LeaveMessage, LeaveMessage, true},
+		{"pickup", f.PickUp, PickUp, false}, {"pickup_extension", f.PickUpExtension, PickUpExtension, true},
+		{"park", f.Park, Park, false}, {"park", f.Park, ParkSlot, true},
 	}
 }
 

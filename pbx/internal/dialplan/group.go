@@ -81,3 +81,13 @@ func (p *Plan) Group(name string) (Group, bool) {
 	g, ok := p.groups[name]
 	return g, ok
 }
+
+// PicksUp reports whether an extension may answer the calls of another one.
+func (p *Plan) PicksUp(who, of string) bool {
+	if len(p.pickup) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(p.pickup, func(members []string) bool {
+		return slices.Contains(members, who) && slices.Contains(members, of)
+	})
+}

@@ -108,6 +108,10 @@ func TestFeatureCodes(t *testing.T) {
 		"*731":    {Kind: Echo, Number: "*731"},
 		"*7":      {Kind: Feature, Code: DNDOn},
 		"*28":     {Kind: Echo, Number: "*28"}, // off
+		"*8":      {Kind: Feature, Code: PickUp},
+		"**1001":  {Kind: Feature, Code: PickUpExtension, Number: "1001"},
+		"*68":     {Kind: Feature, Code: Park},
+		"*6812":   {Kind: Feature, Code: ParkSlot, Number: "12"},
 	} {
 		if a, _ := p.Lookup("", dialled, Moment{}); a.Kind != want.Kind || a.Code != want.Code || want.Kind == Feature && a.Number != want.Number {
 			t.Errorf("%s: %+v", dialled, a)
@@ -121,11 +125,41 @@ func TestFeatureCodes(t *testing.T) {
 		func(f *Features) { f.DND = "*x1" },
 		func(f *Features) { f.DND = f.DNDOff },
 		func(f *Features) { f.NoAnswer = time.Hour },
+		func(f *Features) { f.Park = f.DND },
+		func(f *Features) { f.ParkSlots = 100 },
+		func(f *Features) { f.ParkTime = 0 },
 	} {
 		f := NewFeatures()
 		change(&f)
 		if _, err := Compile(File{Features: &f}); err == nil || !strings.HasPrefix(err.Error(), "features.") {
 			t.Errorf("%+v: %v", f, err)
+		}
+	}
+}
+
+func TestSlots(t *testing.T) {
+	f := NewFeatures()
+	f.ParkSlots = 11
+	if got := f.Slots(); len(got) != 11 || got[0] != "*681" || got[10] != "*6811" {
+		t.Errorf("slots %v", got)
+	}
+	if f.Park = off; f.Slots() != nil {
+		t.Error("there are slots without a code")
+	}
+}
+
+func TestPicksUp(t *testing.T) {
+	all, err := Compile(File{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	some, err := Compile(File{Pickup: map[string][]string{"sales": {"1", "2"}, "all": {"2", "3"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pair, want := range map[string]bool{"12": true, "23": true, "13": false, "14": false, "44": false} {
+		if who, of := pair[:1], pair[1:]; some.PicksUp(who, of) != want || !all.PicksUp(who, of) {
+			t.Errorf("%s picks up the calls of %s: %v", who, of, !want)
 		}
 	}
 }

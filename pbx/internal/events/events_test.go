@@ -221,6 +221,25 @@ func TestMay(t *testing.T) {
 	}
 }
 
+// TestMayWatch holds what can be watched at all.
+func TestMayWatch(t *testing.T) {
+	for watch, slot := range map[string]int{"all": 0, "own": 0, "none": 403} {
+		b := newBench(t, func(c *Config) { c.Watch = watch })
+		b.opt.Place = func(number string) bool { return number == "*681" }
+		for _, x := range []struct {
+			topic
+			want int
+		}{
+			{topic{eventdoc.Dialog, "*681"}, slot}, {topic{eventdoc.Dialog, "*682"}, 404}, {topic{eventdoc.Presence, "*681"}, 404},
+			{topic{eventdoc.MessageSummary, "*681"}, 404},
+		} {
+			if v := b.mayWatch("1", x.topic); v.Code != x.want {
+				t.Errorf("watch: %s, %v: %v, want %d", watch, x.topic, v, x.want)
+			}
+		}
+	}
+}
+
 // BenchmarkWatchers is the cost of one change of an extension that 500 watch, all of them told.
 func BenchmarkWatchers(b *testing.B) {
 	x := newBench(b, nil)

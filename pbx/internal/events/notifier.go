@@ -32,6 +32,7 @@ type Options struct {
 	Config
 	Domain  string
 	Store   *store.Store
+	Place   func(number string) bool // tells whether calls can be at a number that is no extension; nil: never
 	Send    func(f *transport.Flow, req *sip.Request, cb func(transaction.Event)) error
 	Border  func() *transport.Flow // the core link; nil while it is down
 	Contact func(*transport.Flow) sip.Uri

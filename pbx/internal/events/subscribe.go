@@ -55,11 +55,8 @@ func (n *Notifier) Subscribe(s *transaction.Server, watcher, number string, outs
 	if !accepts(req, eventdoc.Type(ev.Package)) {
 		return verdict.Rejected(sip.StatusNotAcceptable, verdict.UnsupportedBody)
 	}
-	if _, ok := n.opt.Store.Extension(number); !ok {
-		return verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
-	}
-	if !n.opt.may(watcher, number) || ev.Package == eventdoc.MessageSummary && watcher != number {
-		return verdict.Rejected(sip.StatusForbidden, verdict.NotAllowed)
+	if v := n.mayWatch(watcher, topic{ev.Package, number}); !v.OK() {
+		return v
 	}
 	life, v := n.life(req)
 	if !v.OK() {
@@ -84,6 +81,22 @@ func (n *Notifier) Subscribe(s *transaction.Server, watcher, number string, outs
 	}
 	n.row(sub)
 	n.tell(sub)
+	return verdict.Passed
+}
+
+// mayWatch decides whether an extension may see what it asks for.
+func (n *Notifier) mayWatch(watcher string, on topic) verdict.Verdict {
+	_, known := n.opt.Store.Extension(on.number)
+	allowed := n.opt.may(watcher, on.number) && (on.pkg != eventdoc.MessageSummary || watcher == on.number)
+	if !known && on.pkg == eventdoc.Dialog && n.opt.Place != nil && n.opt.Place(on.number) {
+		known, allowed = true, n.opt.Watch != watchNone
+	}
+	switch {
+	case !known:
+		return verdict.Rejected(sip.StatusNotFound, verdict.UnknownNumber)
+	case !allowed:
+		return verdict.Rejected(sip.StatusForbidden, verdict.NotAllowed)
+	}
 	return verdict.Passed
 }
 

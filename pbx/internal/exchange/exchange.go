@@ -22,6 +22,7 @@ import (
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/events"
 	"brickhouse/pbx/internal/media"
+	"brickhouse/pbx/internal/music"
 	"brickhouse/pbx/internal/prompt"
 	"brickhouse/pbx/internal/registrar"
 	"brickhouse/pbx/internal/store"
@@ -63,6 +64,8 @@ type Exchange struct {
 	store     *store.Store
 	cdr       *cdr.Writer
 	media     *media.Engine
+	prompts   prompt.Set
+	music     *music.Piece
 	voicemail *voicemail.Boxes
 	auth      *registrar.Authenticator
 	registrar *registrar.Registrar
@@ -121,6 +124,12 @@ func (x *Exchange) build(ctx context.Context) error {
 	if x.media, err = media.New(x.cfg.Media.Config, x.log); err != nil {
 		return fmt.Errorf("media: %w", err)
 	}
+	if x.prompts, err = prompt.Load(x.cfg.Prompts); err != nil {
+		return err
+	}
+	if x.music, err = music.Load(x.cfg.Music); err != nil {
+		return err
+	}
 	if x.voicemail, err = x.openMailboxes(); err != nil {
 		return fmt.Errorf("voicemail: %w", err)
 	}
@@ -141,8 +150,7 @@ func (x *Exchange) build(ctx context.Context) error {
 	x.accountsAway = x.trunkAccounts()
 	x.calls = callcontrol.New(callcontrol.Config{
 		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Transactions: x.tx, Store: x.store, CDR: x.cdr, Media: x.media,
-		Voicemail: x.voicemail,
-		Lines:     lines{x}, Phones: x.phonePolicy(), Border: x.borderLegs, Trunks: trunks, Dialplan: plan,
+		Voicemail: x.voicemail, Music: x.music, Prompts: x.prompts, Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderLegs, Trunks: trunks, Dialplan: plan,
 		Serves: func(host string) bool { return x.domains[host] }, Denied: x.metrics.denied.Inc, Log: x.log, Now: x.now,
 	})
 	x.events = x.newEvents()
@@ -306,9 +314,10 @@ func Check(cfg *Config) error {
 			errs = append(errs, fmt.Errorf("core.ca: %w", err))
 		}
 	}
-	if _, err := prompt.Load(cfg.Voicemail.Prompts); err != nil {
-		errs = append(errs, fmt.Errorf("voicemail: %w", err))
-	}
+	_, err = prompt.Load(cfg.Prompts)
+	errs = append(errs, err)
+	_, err = music.Load(cfg.Music)
+	errs = append(errs, err)
 	_, err = listen.Certificates("phones", cfg.Phones.Interfaces, cfg.Phones.TLS)
 	return errors.Join(append(errs, err)...)
 }

@@ -15,7 +15,7 @@ const lampPatience = 5 * time.Second
 // openMailboxes opens the mailboxes of extensions.
 func (x *Exchange) openMailboxes() (*voicemail.Boxes, error) {
 	return voicemail.Open(voicemail.Options{
-		Config: x.cfg.Voicemail, Dir: filepath.Join(x.cfg.State, "voicemail"), Secrets: x.secrets, Log: x.log, Now: x.now,
+		Config: x.cfg.Voicemail, Dir: filepath.Join(x.cfg.State, "voicemail"), Secrets: x.secrets, Prompts: x.prompts, Log: x.log, Now: x.now,
 		Owner: func(extension string) bool { return x.store.Services(extension).Voicemail },
 		Waiting: func(extension string, fresh, old int) error {
 			if w := x.store.Waiting(extension); w.New == fresh && w.Old == old {

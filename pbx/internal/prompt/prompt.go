@@ -56,17 +56,18 @@ func Load(dir string) (Set, error) {
 		if _, known := s[name]; !wav || !known {
 			return nil, fmt.Errorf("prompts: %s: there is no prompt of that name; give NAME.wav", filepath.Join(dir, f.Name()))
 		}
-		if s[name], err = readWAV(filepath.Join(dir, f.Name())); err != nil {
-			return nil, fmt.Errorf("prompts: %s: %w", filepath.Join(dir, f.Name()), err)
+		if s[name], err = ReadWAV(filepath.Join(dir, f.Name())); err != nil {
+			return nil, fmt.Errorf("prompts: %w", err)
 		}
 	}
 	return s, nil
 }
 
-// maxWAV bounds one prompt, in bytes: ten minutes.
+// maxWAV bounds one file, in bytes: ten minutes.
 const maxWAV = 10 * 60 * 2 * tone.Rate
 
-func readWAV(path string) ([]byte, error) {
+// ReadWAV returns the sound of a WAV file as µ-law: 8 kHz mono, 16 bit or µ-law, ten minutes at most. An error names the file.
+func ReadWAV(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -77,9 +78,13 @@ func readWAV(path string) ([]byte, error) {
 		return nil, err
 	}
 	if len(b) > maxWAV {
-		return nil, errors.New("is longer than ten minutes")
+		return nil, fmt.Errorf("%s: is longer than ten minutes", path)
 	}
-	return ParseWAV(b)
+	sound, err := ParseWAV(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return sound, nil
 }
 
 // Formats of WAV.

@@ -20,6 +20,7 @@ const (
 	tableSwitches   = "switches"
 
 	tableSubscriptions = "subscriptions" // in memory only
+	tableParked        = "parked"        // in memory only
 
 	indexID    = "id"    // primary, of every table
 	indexAOR   = "aor"   // of bindings
@@ -51,6 +52,7 @@ func schema() *memdb.DBSchema {
 		tableTolls:         table(tableTolls, id(text[Toll](func(t *Toll) string { return t.ID }))),
 		tableWaiting:       table(tableWaiting, id(text[Waiting](func(w *Waiting) string { return w.Number }))),
 		tableSubscriptions: table(tableSubscriptions, id(text[Subscription](func(s *Subscription) string { return s.ID }))),
+		tableParked:        table(tableParked, id(text[Parked](func(p *Parked) string { return p.Slot }))),
 		tableStandings:     table(tableStandings, id(text[Standing](func(s *Standing) string { return s.Extension }))),
 		tableServices:      table(tableServices, id(text[Services](func(s *Services) string { return s.Extension }))),
 		tableSwitches:      table(tableSwitches, id(text[Switch](func(s *Switch) string { return s.Name }))),

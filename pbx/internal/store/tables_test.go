@@ -63,6 +63,47 @@ func TestExtensions(t *testing.T) {
 	}
 }
 
+// Two calls never have the same slot, and who leaves frees its own alone.
+func TestParked(t *testing.T) {
+	s := newStore(t)
+	failed := func(err error) { t.Error(err) }
+	park := func(call string, slots ...string) string {
+		t.Helper()
+		slot, err := s.Park(t.Context(), Parked{Call: call, By: "1"}, slots...)
+		if err != nil && !errors.Is(err, ErrTaken) {
+			t.Fatal(err)
+		}
+		return slot
+	}
+	for i, want := range []string{"a", "b", ""} {
+		if got := park(fmt.Sprint("call", i), "a", "b"); got != want {
+			t.Errorf("call %d is in %q, not %q", i, got, want)
+		}
+	}
+	s.Occupy("a", "call0", "2", failed)
+	s.Occupy("b", "call0", "3", failed) // another's
+	s.Unpark("b", "call0", failed)
+	s.Unpark("c", "call0", failed)
+	if got := park("call2", "c"); got != "c" { // and what came before has been done
+		t.Error(got)
+	}
+	for slot, want := range map[string]Parked{"a": {Call: "call0", Party: "2"}, "b": {Call: "call1"}, "c": {Call: "call2"}} {
+		if p, ok := s.Parked(slot); !ok || p.Call != want.Call || p.Party != want.Party || p.Slot != slot {
+			t.Errorf("%s: %+v", slot, p)
+		}
+	}
+	s.Unpark("a", "call0", failed)
+	if got := park("call3", "a"); got != "a" {
+		t.Error("the slot is not free")
+	}
+	if all := s.AllParked(); len(all) != 3 || all[0].Call != "call3" {
+		t.Errorf("%+v", all)
+	}
+	if _, err := s.Park(t.Context(), Parked{Call: "x"}, ""); !errors.Is(err, ErrBadRow) {
+		t.Error(err)
+	}
+}
+
 func TestBindings(t *testing.T) {
 	s := newStore(t)
 	ok(t)(s.PutBindings(t.Context(), binding("1", "sip:a", time.Minute), binding("1", "sip:b", time.Hour), binding("10", "sip:a", time.Hour)))

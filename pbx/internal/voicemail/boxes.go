@@ -40,7 +40,6 @@ type Config struct {
 	MaxLength time.Duration `yaml:"max_length" doc:"Longest message."`
 	MinLength time.Duration `yaml:"min_length" doc:"Shorter ones are not kept: callers who hang up after the tone."`
 	Silence   time.Duration `yaml:"silence" doc:"A message ends when nothing was said for so long."`
-	Prompts   string        `yaml:"prompts" doc:"Directory of files NAME.wav (8 kHz mono) that are said in place of the shipped prompts of these names. Empty: none."`
 }
 
 // DefaultConfig holds where the file says nothing.
@@ -68,6 +67,7 @@ type Options struct {
 	Config
 	Dir     string
 	Secrets secret.Store
+	Prompts prompt.Set
 	Owner   func(extension string) bool                  // tells whether an extension has a mailbox
 	Waiting func(extension string, fresh, old int) error // hears of each change; when it returns, lamps may show it
 	Log     *slog.Logger
@@ -77,7 +77,6 @@ type Options struct {
 // Boxes are the mailboxes. It is safe for concurrent use.
 type Boxes struct {
 	opt     Options
-	prompts prompt.Set
 	guesses guesses
 
 	mu sync.Mutex // one changes the files at a time; reading needs no lock
@@ -85,11 +84,7 @@ type Boxes struct {
 
 // Open opens the mailboxes: what was being recorded when the program ended becomes a message.
 func Open(opt Options) (*Boxes, error) {
-	prompts, err := prompt.Load(opt.Prompts)
-	if err != nil {
-		return nil, err
-	}
-	b := &Boxes{opt: opt, prompts: prompts, guesses: guesses{now: opt.Now}}
+	b := &Boxes{opt: opt, guesses: guesses{now: opt.Now}}
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func (t *talk) say(names ...string) (byte, error) {
 		t.early = 0
 		return key, nil
 	}
-	return t.Play(t.ctx, t.prompts.Say(names...))
+	return t.Play(t.ctx, t.opt.Prompts.Say(names...))
 }
 
 // tell plays a prompt that asks for nothing. A key ends it, and counts for what comes next.

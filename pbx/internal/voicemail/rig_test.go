@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"brickhouse/pbx/internal/media"
+	"brickhouse/pbx/internal/prompt"
 	"brickhouse/shared/secret"
 	"brickhouse/shared/tone"
 )
@@ -37,8 +38,15 @@ func newRig(t *testing.T, change ...func(*Options)) *rig {
 	}
 	t.Cleanup(func() { secrets.Close() })
 	r := &rig{T: t, now: time.Date(2026, 11, 26, 14, 30, 0, 0, time.UTC), waiting: map[string]string{}}
+	prompts, err := prompt.English()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range prompts { // each prompt's sound is its name
+		prompts[name] = []byte(name + " ")
+	}
 	r.opt = Options{
-		Config: DefaultConfig(), Dir: filepath.Join(dir, "voicemail"), Secrets: secrets,
+		Config: DefaultConfig(), Dir: filepath.Join(dir, "voicemail"), Secrets: secrets, Prompts: prompts,
 		Owner:   func(n string) bool { return n == "1001" || n == "1002" || n == "1003" },
 		Waiting: func(n string, fresh, old int) error { r.waiting[n] = fmt.Sprint(fresh, "/", old); return nil },
 		Log:     slog.New(slog.DiscardHandler), Now: func() time.Time { return r.now },
@@ -50,15 +58,12 @@ func newRig(t *testing.T, change ...func(*Options)) *rig {
 	return r
 }
 
-// open opens the mailboxes as a start does. Each prompt's sound is its name.
+// open opens the mailboxes as a start does.
 func (r *rig) open() {
 	r.Helper()
 	b, err := Open(r.opt)
 	if err != nil {
 		r.Fatal(err)
-	}
-	for name := range b.prompts {
-		b.prompts[name] = []byte(name + " ")
 	}
 	r.Boxes = b
 }

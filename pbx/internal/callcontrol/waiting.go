@@ -1,0 +1,76 @@
+package callcontrol
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"brickhouse/pbx/internal/media"
+	"brickhouse/shared/b2bua"
+	"brickhouse/shared/verdict"
+)
+
+// Line is what the scripts of waiting do with a call (media.Dialogue).
+type line interface {
+	Play(ctx context.Context, sound io.Reader) (key byte, err error)
+	Beep(ctx context.Context, hertz float64, long time.Duration) error
+}
+
+// denyTone tells that something could not be done.
+const denyTone = 425 // Hz
+
+// entertain plays music until ctx ends. Keys mean nothing.
+func (c *Control) entertain(ctx context.Context, d line) {
+	sound := c.cfg.Music.Play()
+	for ctx.Err() == nil {
+		if _, err := d.Play(ctx, sound); err != nil {
+			return
+		}
+	}
+}
+
+// passOn has the party of a script's call call somebody else, and plays music until that is decided. It returns the last status code; at 200 the script's
+// call is about to end.
+func (a *attempt) passOn(ctx context.Context, d line, plan func(b2bua.Refer) (b2bua.Plan, error)) int {
+	return a.await(ctx, d, func(tell func(int)) bool { return a.c.cfg.Engine.PassOn(a.id, plan, tell) })
+}
+
+// join has the party of a script's call take a place in another one.
+func (a *attempt) join(ctx context.Context, d line, call string) int {
+	return a.await(ctx, nil, func(tell func(int)) bool { return a.c.cfg.Engine.Join(a.id, call, tell) })
+}
+
+// await begins something and waits for its final status code; where d is not nil, with music.
+func (a *attempt) await(ctx context.Context, d line, begin func(tell func(int)) bool) int {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	final := make(chan int, 1)
+	if !begin(func(code int) {
+		if code >= 200 {
+			final <- code
+			cancel()
+		}
+	}) {
+		return 481
+	}
+	if d != nil {
+		a.c.entertain(ctx, d)
+	}
+	<-ctx.Done()
+	select {
+	case code := <-final:
+		return code
+	default:
+		return 487
+	}
+}
+
+// sorry tells the caller that it could not be done.
+func sorry(ctx context.Context, d line) { _ = d.Beep(ctx, denyTone, confirmTime) }
+
+// silently answers a call with a script that says nothing by itself; when it is over, so is the call.
+func (a *attempt) silently(do func(ctx context.Context, d line)) b2bua.Turn {
+	return b2bua.Turn{Local: a.script(func(ctx context.Context, d *media.Dialogue) { do(ctx, d) })}
+}
+
+var notHere = verdict.Rejected(404, verdict.UnknownNumber)
