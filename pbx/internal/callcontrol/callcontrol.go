@@ -64,7 +64,7 @@ type Config struct {
 	Media        *media.Engine
 	Voicemail    *voicemail.Boxes // nil: there are no mailboxes
 	Music        *music.Piece     // that who waits hears
-	Prompts      prompt.Set
+	Prompts      *prompt.Library
 	Lines        Lines
 	Phones       *b2bua.LegPolicy // how we look to phones on the inside
 	Border       *b2bua.LegPolicy // how we look to the border
@@ -86,11 +86,13 @@ type Control struct {
 	parties parties
 	hunts   hunts
 	ringing ringing
+
+	ringback *music.Piece // what a caller hears whom a service has called on
 }
 
 // New returns a call control.
 func New(cfg Config) *Control {
-	c := &Control{cfg: cfg}
+	c := &Control{cfg: cfg, ringback: music.Ringing()}
 	c.plan.Store(cfg.Dialplan)
 	return c
 }
@@ -112,6 +114,8 @@ type Caller struct {
 
 	// recall says that the call comes back to who sent it away: its phones ring, and nothing else becomes of it.
 	recall bool
+
+	led int // how often services have led the call on
 }
 
 // causer is the extension whose rights decide; empty if that is none of ours.
@@ -124,6 +128,9 @@ func (w Caller) causer() string {
 	}
 	return w.Number
 }
+
+// isOwner reports whether it is a phone of the extension Number that dials, and nobody that shows its number or was sent by somebody else.
+func (w Caller) isOwner() bool { return w.Trunk == "" && w.Causer == "" }
 
 // origin is the trunk whose rules of the dialplan apply to the call; empty: those of phones.
 func (w Caller) origin() string {
@@ -242,7 +249,7 @@ func (a *attempt) decide() (b2bua.Plan, verdict.Verdict) {
 		return a.toTrunk(plan)
 	case dialplan.Ring:
 		return a.toGroup(plan)
-	case dialplan.Echo, dialplan.Milliwatt, dialplan.Voicemail, dialplan.Mailbox:
+	case dialplan.Echo, dialplan.Milliwatt, dialplan.Voicemail, dialplan.Mailbox, dialplan.ToMenu:
 		turn, v := a.lead(a.action, "")
 		plan.Local = turn.Local
 		return plan, v

@@ -62,7 +62,7 @@ func (h *hunts) rings(name string, g *dialplan.Group, member string) {
 
 // toGroup rings a group.
 func (a *attempt) toGroup(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
-	turn, v := a.enter(a.action.Group)
+	turn, v := a.enter(a.action.Place)
 	return a.begin(plan, turn), v
 }
 

@@ -48,6 +48,15 @@ func (a *attempt) hearMessages(mailbox string) (b2bua.Turn, verdict.Verdict) {
 	return b2bua.Turn{Local: a.script(func(ctx context.Context, d *media.Dialogue) { a.c.cfg.Voicemail.Menu(ctx, d, mailbox) })}, verdict.Passed
 }
 
+// hearOwn leads the call to the mailbox of who dials. Who was sent here by somebody else says which, and its PIN: a caller from outside may
+// show any number.
+func (a *attempt) hearOwn() (b2bua.Turn, verdict.Verdict) {
+	if !a.caller.isOwner() {
+		return a.hearMessages("")
+	}
+	return a.hearMessages(a.caller.Number)
+}
+
 // script answers a call with a script. When it is over, so is the call, unless somebody took the place of the script.
 func (a *attempt) script(do media.Script) b2bua.Local {
 	return a.local(media.Script(func(ctx context.Context, d *media.Dialogue) {

@@ -106,10 +106,10 @@ func (a *attempt) wait(ctx context.Context, d line, p *parking, patience time.Du
 	}
 	for ctx.Err() == nil {
 		rest, cancel := context.WithTimeout(ctx, patience)
-		a.c.entertain(rest, d)
+		entertain(rest, d, a.c.cfg.Music)
 		cancel()
 		if ctx.Err() == nil {
-			a.passOn(ctx, d, func(w b2bua.Refer) (b2bua.Plan, error) { return a.comeBack(w, p) })
+			a.passOn(ctx, d, a.c.cfg.Music, func(w b2bua.Refer) (b2bua.Plan, error) { return a.comeBack(w, p) })
 		}
 	}
 }
@@ -134,13 +134,13 @@ func (a *attempt) tellSlot(ctx context.Context, d line, p *parking, patience tim
 			return
 		}
 	}
-	a.c.entertain(ctx, d)
+	entertain(ctx, d, a.c.cfg.Music)
 }
 
 // comeBack makes the call of who waits to who parked it.
 func (a *attempt) comeBack(w b2bua.Refer, p *parking) (b2bua.Plan, error) {
 	w.Account = p.by
-	who := a.onBehalf(w)
+	who := a.party(w)
 	who.Name, who.recall = "Parked: "+cmp.Or(who.Name, who.Number), true
 	_, plan, v := a.c.prepare(w.Flow, who, p.by, "")
 	if !v.OK() {

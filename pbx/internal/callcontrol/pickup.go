@@ -77,7 +77,7 @@ func (r *ringing) where(who string, fits func(extension string) bool) []string {
 func (a *attempt) pickUp(extension string) (b2bua.Turn, verdict.Verdict) {
 	who := a.caller.Number
 	a.place(a.rec.Dialled)
-	if a.caller.Trunk != "" || a.caller.Causer != "" || extension != "" && !a.plan.PicksUp(who, extension) {
+	if !a.caller.isOwner() || extension != "" && !a.plan.PicksUp(who, extension) {
 		return b2bua.Turn{}, verdict.Rejected(sip.StatusForbidden, verdict.NotAllowed)
 	}
 	calls := a.c.ringing.where(who, func(at string) bool {

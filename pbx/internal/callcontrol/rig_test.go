@@ -94,7 +94,7 @@ func newRig(t *testing.T, change func(*Config, *b2bua.Config)) *rig {
 	layer := transaction.New(transaction.DefaultTimers(), r, nil)
 	ec := b2bua.Config{Transactions: layer, Timers: transaction.DefaultTimers(), Log: slog.New(slog.DiscardHandler)}
 	cfg := Config{
-		Domain: "pbx.test", Node: "solo", Transactions: layer, Store: r.store, CDR: r.cdr, Media: m, Lines: r, Dialplan: plan, Prompts: sounds, Music: piece,
+		Domain: "pbx.test", Node: "solo", Transactions: layer, Store: r.store, CDR: r.cdr, Media: m, Lines: r, Dialplan: plan, Prompts: prompt.NewLibrary(sounds), Music: piece,
 		Phones: policy("phones"), Border: policy("border"), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Trunks: map[string]Trunk{"carrier": {Name: "carrier", Domain: "carrier.test"}},
 	}

@@ -184,7 +184,7 @@ func (a *attempt) lead(action dialplan.Action, causer string) (b2bua.Turn, verdi
 	case action.Kind == dialplan.Extension:
 		return a.visit(action.Number)
 	case action.Kind == dialplan.Ring:
-		return a.enter(action.Group)
+		return a.enter(action.Place)
 	case action.Kind == dialplan.Trunk && !action.Emergency: // a forward is no emergency
 		targets, v := a.out(causer, action)
 		if v.OK() {
@@ -201,6 +201,8 @@ func (a *attempt) lead(action dialplan.Action, causer string) (b2bua.Turn, verdi
 		return b2bua.Turn{Local: a.local(kind)}, verdict.Passed
 	case action.Kind == dialplan.Voicemail, action.Kind == dialplan.Feature && action.Code == dialplan.LeaveMessage:
 		return a.leaveMessage(action.Number)
+	case action.Kind == dialplan.ToMenu:
+		return a.choose(action.Place)
 	case action.Kind == dialplan.Mailbox:
 		return a.hearMessages("")
 	}

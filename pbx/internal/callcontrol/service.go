@@ -75,8 +75,8 @@ func (c *Control) fits(extension, to string) error {
 		if !c.hasMailbox(action.Number) {
 			return unfit("extension %s has no mailbox", action.Number)
 		}
-	case action.Kind != dialplan.Ring:
-		return unfit("%s is neither an extension, nor a group, nor a mailbox, nor a number outside", to)
+	case action.Kind != dialplan.Ring && action.Kind != dialplan.ToMenu:
+		return unfit("%s is neither an extension, nor a group, nor a menu, nor a mailbox, nor a number outside", to)
 	}
 	return nil
 }
@@ -160,7 +160,7 @@ func (a *attempt) toFeature(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
 	var v verdict.Verdict
 	switch a.action.Code {
 	case dialplan.OwnMailbox:
-		turn, v = a.hearMessages(a.caller.Number)
+		turn, v = a.hearOwn()
 	case dialplan.AnyMailbox:
 		turn, v = a.hearMessages("")
 	case dialplan.LeaveMessage:
@@ -202,7 +202,7 @@ var forwardCodes = map[dialplan.Code]store.Condition{
 
 func (a *attempt) serve(ctx context.Context) error {
 	c, who, code := a.c, a.caller.Number, a.action.Code
-	if a.caller.Trunk != "" || a.caller.Causer != "" {
+	if !a.caller.isOwner() {
 		return unfit("only an extension's own phone sets its services")
 	}
 	if when, ok := forwardCodes[code]; ok {

@@ -84,7 +84,7 @@ func Dialled(user string) string {
 
 // referredBy tells a phone who transferred the call to it (RFC 3892).
 func (a *attempt) referredBy() []sip.Header {
-	if a.caller.Causer == "" {
+	if _, ok := a.c.cfg.Store.Extension(a.caller.Causer); !ok { // a menu sent the call here, or nobody
 		return nil
 	}
 	return []sip.Header{&sip.ReferredByHeader{Address: address(a.caller.Causer, a.c.cfg.Domain)}}

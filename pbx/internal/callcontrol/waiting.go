@@ -6,22 +6,24 @@ import (
 	"time"
 
 	"brickhouse/pbx/internal/media"
+	"brickhouse/pbx/internal/music"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/verdict"
 )
 
-// Line is what the scripts of waiting do with a call (media.Dialogue).
+// line is what the scripts of waiting do with a call (media.Dialogue).
 type line interface {
 	Play(ctx context.Context, sound io.Reader) (key byte, err error)
 	Beep(ctx context.Context, hertz float64, long time.Duration) error
+	Key(ctx context.Context, within time.Duration) (byte, error)
 }
 
 // denyTone tells that something could not be done.
 const denyTone = 425 // Hz
 
-// entertain plays music until ctx ends. Keys mean nothing.
-func (c *Control) entertain(ctx context.Context, d line) {
-	sound := c.cfg.Music.Play()
+// entertain plays a piece until ctx ends. Keys mean nothing.
+func entertain(ctx context.Context, d line, piece *music.Piece) {
+	sound := piece.Play()
 	for ctx.Err() == nil {
 		if _, err := d.Play(ctx, sound); err != nil {
 			return
@@ -29,19 +31,28 @@ func (c *Control) entertain(ctx context.Context, d line) {
 	}
 }
 
-// passOn has the party of a script's call call somebody else, and plays music until that is decided. It returns the last status code; at 200 the script's
-// call is about to end.
-func (a *attempt) passOn(ctx context.Context, d line, plan func(b2bua.Refer) (b2bua.Plan, error)) int {
-	return a.await(ctx, d, func(tell func(int)) bool { return a.c.cfg.Engine.PassOn(a.id, plan, tell) })
+// passOn has the party of a script's call call somebody else, and plays a piece until that is decided. It returns the last status code; at 200
+// the script's call is about to end.
+func (a *attempt) passOn(ctx context.Context, d line, piece *music.Piece, plan func(b2bua.Refer) (b2bua.Plan, error)) int {
+	return a.await(ctx, d, piece, func(tell func(int)) bool { return a.c.cfg.Engine.PassOn(a.id, plan, tell) })
+}
+
+// party is who is in a script's call, as the caller of another one.
+func (a *attempt) party(w b2bua.Refer) Caller {
+	who := a.onBehalf(w)
+	if w.Partner == a.caller.account() {
+		who.Number, who.Name = a.caller.Number, a.caller.Name
+	}
+	return who
 }
 
 // join has the party of a script's call take a place in another one.
 func (a *attempt) join(ctx context.Context, d line, call string) int {
-	return a.await(ctx, nil, func(tell func(int)) bool { return a.c.cfg.Engine.Join(a.id, call, tell) })
+	return a.await(ctx, d, nil, func(tell func(int)) bool { return a.c.cfg.Engine.Join(a.id, call, tell) })
 }
 
-// await begins something and waits for its final status code; where d is not nil, with music.
-func (a *attempt) await(ctx context.Context, d line, begin func(tell func(int)) bool) int {
+// await begins something and waits for its final status code; meanwhile a piece plays, if there is one.
+func (a *attempt) await(ctx context.Context, d line, piece *music.Piece, begin func(tell func(int)) bool) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	final := make(chan int, 1)
@@ -53,8 +64,8 @@ func (a *attempt) await(ctx context.Context, d line, begin func(tell func(int)) 
 	}) {
 		return 481
 	}
-	if d != nil {
-		a.c.entertain(ctx, d)
+	if piece != nil {
+		entertain(ctx, d, piece)
 	}
 	<-ctx.Done()
 	select {

@@ -56,7 +56,7 @@ func (c *Control) foresee(ctx context.Context, f *Forecast, action dialplan.Acti
 			next = c.forecastExtension(f)
 			causer = f.Number
 		case dialplan.Ring:
-			next, causer = c.forecastGroup(f, action.Group)
+			next, causer = c.forecastGroup(f, action.Place)
 		case dialplan.Trunk:
 			return c.forecastTrunk(ctx, f, action, causer)
 		}

@@ -40,6 +40,7 @@ const (
 	Feature   Kind = "feature"   // a feature code: the caller sets a service
 	Voicemail Kind = "voicemail" // leave a message in the extension's mailbox
 	Mailbox   Kind = "mailbox"   // hear the messages of a mailbox: asks which, and for its PIN
+	ToMenu    Kind = "menu"      // a menu of choices
 )
 
 // From says who a rule is for.
@@ -57,6 +58,7 @@ type File struct {
 	Trunks    map[string]Caps  `yaml:"trunks" doc:"Caps of trunks, by name. What is left out is not capped."`
 
 	Groups   map[string]Group    `yaml:"groups" doc:"Ring groups, by name."`
+	Menus    map[string]Menu     `yaml:"menus" doc:"Menus, by name: callers choose by keys where they go."`
 	Pickup   map[string][]string `yaml:"pickup" doc:"Pickup groups, by name: extensions that may answer each other's calls. None: all may."`
 	Features *Features           `yaml:"features" doc:"Codes by which phones set forwards and the like. They come before the rules."`
 
@@ -70,16 +72,19 @@ func Describe() *File {
 	codes := NewFeatures()
 	var group Group
 	group.SetDefaults()
-	return &File{Groups: map[string]Group{"NAME": group}, Features: &codes, Classes: map[string]Class{DefaultClass: NewClass()}, Total: &total, Emergency: Emergency{Numbers: defaultEmergency()}}
+	var menu Menu
+	menu.SetDefaults()
+	return &File{Groups: map[string]Group{"NAME": group}, Menus: map[string]Menu{"NAME": menu}, Features: &codes, Classes: map[string]Class{DefaultClass: NewClass()}, Total: &total, Emergency: Emergency{Numbers: defaultEmergency()}}
 }
 
 // Rule says what becomes of the numbers that fit it.
 type Rule struct {
 	Number    string `yaml:"number" doc:"Pattern of the number: digits, small letters and * # + - _ as they are, X 0-9, Z 1-9, N 2-9, [13-5] any of these, a last . one or more of anything, a last ! anything or nothing."`
 	From      string `yaml:"from" doc:"Who the rule is for: phones, trunks, or the name of one trunk."`
-	Do        string `yaml:"do" oneof:"extension|trunk|group|voicemail|mailbox|echo|milliwatt|refuse" doc:"What to do: call an extension, call through a trunk, ring a group, leave a message in an extension's mailbox, hear the messages of a mailbox (asks for its number and PIN), echo test, test tone, or refuse."`
+	Do        string `yaml:"do" oneof:"extension|trunk|group|menu|voicemail|mailbox|echo|milliwatt|refuse" doc:"What to do: call an extension, call through a trunk, ring a group, let the caller choose in a menu, leave a message in an extension's mailbox, hear the messages of a mailbox (asks for its number and PIN), echo test, test tone, or refuse."`
 	Extension string `yaml:"extension" doc:"Extension to call (do: extension), or to leave a message for (do: voicemail). Empty: the number itself, after strip and prepend."`
 	Group     string `yaml:"group" doc:"Name of the group to ring (do: group)."`
+	Menu      string `yaml:"menu" doc:"Name of the menu (do: menu)."`
 	Trunk     string `yaml:"trunk" doc:"Trunk to call through (do: trunk)."`
 	Strip     int    `yaml:"strip" doc:"How many leading characters of the number to take away."`
 	Prepend   string `yaml:"prepend" doc:"What to put before the rest."`
@@ -102,8 +107,8 @@ func (r *Rule) Validate() []conffile.Fault {
 	if Kind(r.Do) == Trunk && r.Trunk == "" {
 		fs = append(fs, conffile.Bad("trunk", "is missing", "name the trunk to call through"))
 	}
-	if Kind(r.Do) == Ring && r.Group == "" {
-		fs = append(fs, conffile.Bad("group", "is missing", "name the group to ring"))
+	if key, name := r.place(); key != "" && name == "" {
+		fs = append(fs, conffile.Bad(key, "is missing", "name the "+key))
 	}
 	if Kind(r.Do) == Trunk && r.From != FromPhones {
 		fs = append(fs, conffile.Bad("do", "a call from a trunk may not leave through a trunk", "use do: extension"))
@@ -123,7 +128,7 @@ type Action struct {
 	Number string // extension to call, or number to send to the trunk
 	Trunk  string // trunk to call through
 
-	Group string // name of the group to ring; Number is its number
+	Place string // name of the group or menu; Number is its number
 	Code  Code   // what a feature code does, with Number
 
 	Emergency bool // it leads to emergency services
@@ -138,9 +143,10 @@ type Plan struct {
 	features Features
 	codes    []featureCode
 
-	pickup       [][]string
-	groups       map[string]Group
-	groupNumbers map[string]string // name by number
+	pickup [][]string
+	groups map[string]Group
+	menus  map[string]Menu
+	places map[string]Action // by number
 
 	reader          reader
 	classes         map[string]Class
@@ -164,7 +170,7 @@ var ErrPattern = errors.New("is no number pattern")
 
 // Compile makes a plan of a file.
 func Compile(f File) (*Plan, error) {
-	p := &Plan{}
+	p := &Plan{places: map[string]Action{}}
 	if err := p.compileRights(f); err != nil {
 		return nil, err
 	}
@@ -174,10 +180,13 @@ func Compile(f File) (*Plan, error) {
 	if err := p.compileGroups(f.Groups); err != nil {
 		return nil, err
 	}
+	if err := p.compileMenus(f.Menus); err != nil {
+		return nil, err
+	}
 	p.pickup = slices.Collect(maps.Values(f.Pickup))
 	for i, r := range f.Rules {
-		if _, ok := p.groups[r.Group]; r.Group != "" && !ok {
-			return nil, fmt.Errorf("rules[%d].group: there is no group %q", i, r.Group)
+		if key, name := r.place(); key != "" && p.numberOf(Kind(r.Do), name) == "" {
+			return nil, fmt.Errorf("rules[%d].%s: there is no %s %q", i, key, key, name)
 		}
 		pat, err := parsePattern(r.Number)
 		if err != nil {
@@ -193,7 +202,7 @@ func Compile(f File) (*Plan, error) {
 		}
 		p.rules = append(p.rules, compiled)
 	}
-	return p, nil
+	return p, p.checkMenus()
 }
 
 // Trunks returns the names of the trunks that the plan calls through, takes calls from, or caps.
@@ -222,15 +231,15 @@ func (p *Plan) Lookup(trunk, number string, at Moment) (Action, bool) {
 		if a, ok := p.feature(number); ok {
 			return a, true
 		}
-		if name, ok := p.groupNumbers[number]; ok {
-			return Action{Kind: Ring, Number: number, Group: name}, true
+		if a, ok := p.places[number]; ok {
+			return a, true
 		}
 	}
 	for _, r := range p.rules {
 		if r.applies(trunk) && r.pattern.matches(number) && r.hours.hold(at) {
 			a := p.markEmergency(r.action(number), number)
-			if a.Kind == Ring {
-				a.Group, a.Number = r.Group, p.groups[r.Group].Number
+			if key, name := r.place(); key != "" {
+				a.Place, a.Number = name, p.numberOf(a.Kind, name)
 			}
 			return a, true
 		}

@@ -63,15 +63,14 @@ func (g *Group) Validate() []conffile.Fault {
 
 // compileGroups takes over the groups.
 func (p *Plan) compileGroups(groups map[string]Group) error {
-	p.groups, p.groupNumbers = groups, map[string]string{}
+	p.groups = groups
 	for name, g := range groups {
 		if fs := g.Validate(); len(fs) > 0 {
 			return fmt.Errorf("groups.%s.%s: %s", name, fs[0].Key, fs[0].Problem)
 		}
-		if other := p.groupNumbers[g.Number]; other != "" {
-			return fmt.Errorf("groups.%s.number: %s is the number of group %s, too", max(name, other), g.Number, min(name, other))
+		if err := p.addPlace(Ring, name, g.Number); err != nil {
+			return err
 		}
-		p.groupNumbers[g.Number] = name
 	}
 	return nil
 }

@@ -178,7 +178,7 @@ func TestGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	for trunk, dialled := range map[string]string{"": "1500", "carrier": "4930"} {
-		if a, ok := p.Lookup(trunk, dialled, Moment{}); !ok || a.Kind != Ring || a.Group != "sales" || a.Number != "1500" {
+		if a, ok := p.Lookup(trunk, dialled, Moment{}); !ok || a.Kind != Ring || a.Place != "sales" || a.Number != "1500" {
 			t.Errorf("%s: %+v", dialled, a)
 		}
 	}
@@ -193,7 +193,7 @@ func TestGroups(t *testing.T) {
 			t.Errorf("%s: %v", key, err)
 		}
 	}
-	if _, err := Compile(File{Groups: map[string]Group{"a": group(nil), "b": group(nil)}}); err == nil || !strings.Contains(err.Error(), "number of group a") {
+	if _, err := Compile(File{Groups: map[string]Group{"a": group(nil), "b": group(nil)}}); err == nil || !strings.Contains(err.Error(), "number of group") {
 		t.Error(err)
 	}
 	if _, err := Compile(File{Rules: []Rule{{Number: "1", Do: "group", Group: "nobody"}}}); err == nil || !strings.Contains(err.Error(), "no group") {

@@ -37,7 +37,7 @@ type Config struct {
 	Dialplan  string                  `yaml:"dialplan" doc:"File that says what becomes of each number, and who may call what through trunks, and how much; pbx dialplan describe prints its keys. Read again on SIGHUP."`
 	Digest    Digest                  `yaml:"digest" doc:"How phones prove who they are."`
 	Session   b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
-	Prompts   string                  `yaml:"prompts" doc:"Directory of files NAME.wav (8 kHz mono, 16 bit or µ-law) that are said in place of the shipped prompts of these names. Empty: none. Read at the start."`
+	Prompts   string                  `yaml:"prompts" doc:"Directory of files NAME.wav (8 kHz mono, 16 bit or µ-law) that are said in place of the shipped prompts of these names, or that menus say. Empty: none. Read again on SIGHUP."`
 	Music     music.Config            `yaml:"music" doc:"What who waits hears."`
 	Voicemail voicemail.Config        `yaml:"voicemail" doc:"Mailboxes of extensions. A change takes a restart."`
 	Events    events.Config           `yaml:"events" doc:"Busy lamps, presence and waiting messages (SUBSCRIBE, PUBLISH). A change takes a restart."`

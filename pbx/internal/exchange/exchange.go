@@ -64,7 +64,7 @@ type Exchange struct {
 	store     *store.Store
 	cdr       *cdr.Writer
 	media     *media.Engine
-	prompts   prompt.Set
+	prompts   *prompt.Library
 	music     *music.Piece
 	voicemail *voicemail.Boxes
 	auth      *registrar.Authenticator
@@ -113,19 +113,17 @@ func (x *Exchange) build(ctx context.Context) error {
 	if err := Check(&x.cfg); err != nil { // before anything that may have to wait for a Vault server
 		return err
 	}
-	plan, err := loadDialplan(&x.cfg)
+	plan, sounds, err := loadSaid(&x.cfg)
 	if err != nil {
 		return err
 	}
+	x.prompts = prompt.NewLibrary(sounds)
 	x.warnHomeless(plan)
 	if err := x.openState(ctx); err != nil {
 		return err
 	}
 	if x.media, err = media.New(x.cfg.Media.Config, x.log); err != nil {
 		return fmt.Errorf("media: %w", err)
-	}
-	if x.prompts, err = prompt.Load(x.cfg.Prompts); err != nil {
-		return err
 	}
 	if x.music, err = music.Load(x.cfg.Music); err != nil {
 		return err
@@ -302,9 +300,19 @@ func loadDialplan(cfg *Config) (*dialplan.Plan, error) {
 	return p, cfg.checkDialplan(p)
 }
 
+// loadSaid is loadDialplan, with the prompts.
+func loadSaid(cfg *Config) (*dialplan.Plan, prompt.Set, error) {
+	plan, err := loadDialplan(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	sounds, err := prompt.Load(cfg.Prompts, plan.Prompts()...)
+	return plan, sounds, err
+}
+
 // Check reads everything that the configuration names, without starting anything.
 func Check(cfg *Config) error {
-	_, err := loadDialplan(cfg)
+	_, _, err := loadSaid(cfg)
 	errs := []error{err}
 	if cfg.Core.Listen.IsValid() {
 		if _, err := cfg.Core.identity().Load(pki.Server); err != nil {
@@ -314,8 +322,6 @@ func Check(cfg *Config) error {
 			errs = append(errs, fmt.Errorf("core.ca: %w", err))
 		}
 	}
-	_, err = prompt.Load(cfg.Prompts)
-	errs = append(errs, err)
 	_, err = music.Load(cfg.Music)
 	errs = append(errs, err)
 	_, err = listen.Certificates("phones", cfg.Phones.Interfaces, cfg.Phones.TLS)
@@ -388,8 +394,8 @@ func (x *Exchange) Close() {
 	}
 }
 
-// Reload takes what can be taken from a new configuration without ending a call: certificates and the dialplan. On an
-// error everything stays as it was.
+// Reload takes what can be taken from a new configuration without ending a call: certificates, the dialplan and
+// prompts. On an error everything stays as it was.
 func (x *Exchange) Reload(cfg Config) error {
 	var errs []error
 	var take []func()
@@ -402,13 +408,14 @@ func (x *Exchange) Reload(cfg Config) error {
 		errs, take = append(errs, err), append(take, use)
 	}
 	cfg.Trunks = x.cfg.Trunks // other trunks take a restart
-	plan, err := loadDialplan(&cfg)
+	plan, sounds, err := loadSaid(&cfg)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return err
 	}
 	for _, use := range take {
 		use()
 	}
+	x.prompts.Replace(sounds)
 	x.calls.SetDialplan(plan)
 	x.warnHomeless(plan)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"brickhouse/pbx/internal/prompt"
+	"brickhouse/shared/tone"
 )
 
 // Config says what is played.
@@ -31,6 +32,18 @@ func Load(c Config) (*Piece, error) {
 	}
 	return &Piece{func() []byte { return sound }}, nil
 }
+
+// Ringing is what a caller hears while a phone rings: 425 Hz, one second in five (ITU-T E.180).
+func Ringing() *Piece {
+	return &Piece{sync.OnceValue(func() []byte {
+		pcm := make([]int16, 5*tone.Rate)
+		tone.NewSine(425, ringLevel).Read(pcm[:tone.Rate])
+		return tone.MuLaw.Encode(nil, pcm)
+	})}
+}
+
+// ringLevel is how loud it is, in dBm0.
+const ringLevel = -16
 
 // prelude is made when it is first heard.
 var prelude = sync.OnceValue(func() []byte { return render(bars) })

@@ -46,6 +46,16 @@ func TestPrelude(t *testing.T) {
 	}
 }
 
+func TestRinging(t *testing.T) {
+	pcm := read(t, Ringing(), 6*tone.Rate)
+	for second, want := range []bool{true, false, false, false, false, true} {
+		got := tone.Level(pcm[second*tone.Rate:][:tone.Rate])
+		if want != (got > ringLevel-1) || want && got > ringLevel+1 {
+			t.Errorf("second %d: %.1f dBm0", second, got)
+		}
+	}
+}
+
 func TestHertz(t *testing.T) {
 	for name, want := range map[string]float64{"A4": 440, "A5": 880, "C4": 261.626, "F#5": 739.989} {
 		if got := hertz(name); math.Abs(got-want) > 0.01 {

@@ -10,8 +10,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"brickhouse/shared/tone"
@@ -40,28 +42,58 @@ func English() (Set, error) {
 	return s, nil
 }
 
-// Load returns the shipped prompts with those of a directory in their place: files NAME.wav, 8 kHz mono, 16 bit or µ-law. An error names the
-// file; so does a name that nothing asks for.
-func Load(dir string) (Set, error) {
+// Load returns the shipped prompts with those of a directory in their place: files NAME.wav, 8 kHz mono, 16 bit or µ-law. asked are names
+// that must be there, too. An error names the file; so does a name that nothing asks for.
+func Load(dir string, asked ...string) (Set, error) {
 	s, err := English()
-	if err != nil || dir == "" {
-		return s, err
-	}
-	files, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("prompts: %w", err)
+		return nil, err
 	}
-	for _, f := range files {
-		name, wav := strings.CutSuffix(f.Name(), ".wav")
-		if _, known := s[name]; !wav || !known {
-			return nil, fmt.Errorf("prompts: %s: there is no prompt of that name; give NAME.wav", filepath.Join(dir, f.Name()))
+	if dir != "" {
+		if err := s.replace(dir, asked); err != nil {
+			return nil, err
 		}
-		if s[name], err = ReadWAV(filepath.Join(dir, f.Name())); err != nil {
-			return nil, fmt.Errorf("prompts: %w", err)
+	}
+	for _, name := range asked {
+		if _, ok := s[name]; !ok {
+			return nil, fmt.Errorf("prompts: the dialplan says %q, and there is no %s.wav", name, filepath.Join(dir, name))
 		}
 	}
 	return s, nil
 }
+
+func (s Set) replace(dir string, asked []string) error {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("prompts: %w", err)
+	}
+	for _, f := range files {
+		name, wav := strings.CutSuffix(f.Name(), ".wav")
+		if _, known := s[name]; !wav || !known && !slices.Contains(asked, name) {
+			return fmt.Errorf("prompts: %s: there is no prompt of that name; give NAME.wav", filepath.Join(dir, f.Name()))
+		}
+		if s[name], err = ReadWAV(filepath.Join(dir, f.Name())); err != nil {
+			return fmt.Errorf("prompts: %w", err)
+		}
+	}
+	return nil
+}
+
+// Library is the set in force. It is safe for concurrent use.
+type Library struct{ set atomic.Pointer[Set] }
+
+// NewLibrary returns a library of a set.
+func NewLibrary(s Set) *Library {
+	l := &Library{}
+	l.Replace(s)
+	return l
+}
+
+// Replace puts another set into force.
+func (l *Library) Replace(s Set) { l.set.Store(&s) }
+
+// Say returns prompts one after the other, of the set that is in force now.
+func (l *Library) Say(names ...string) io.Reader { return (*l.set.Load()).Say(names...) }
 
 // maxWAV bounds one file, in bytes: ten minutes.
 const maxWAV = 10 * 60 * 2 * tone.Rate

@@ -88,6 +88,24 @@ func TestOwnPrompts(t *testing.T) {
 	if s, err = Load(dir); err != nil || !bytes.Equal(s["1"], tone.MuLaw.Encode(nil, []int16{0, 10000})) {
 		t.Errorf("16 bit: %v %x", err, s["1"])
 	}
+	write("welcome.wav", WAV([]byte("hello")))
+	if _, err := Load(dir); err == nil {
+		t.Error("a prompt that nothing says is taken")
+	}
+	s, err = Load(dir, "welcome", "2")
+	if err != nil || string(s["welcome"]) != "hello" {
+		t.Errorf("%v, %q", err, s["welcome"])
+	}
+	l := NewLibrary(Set{})
+	l.Replace(s)
+	if said, _ := io.ReadAll(l.Say("welcome")); string(said) != "hello" {
+		t.Errorf("said %q", said)
+	}
+	for _, dir := range []string{dir, ""} {
+		if _, err := Load(dir, "welcome", "closed"); err == nil || !strings.Contains(err.Error(), "closed") && dir != "" {
+			t.Errorf("a prompt that is missing: %v", err)
+		}
+	}
 	for name, c := range map[string]struct{ file, content, want string }{
 		"no WAV":       {"1.wav", "hello", "is no WAV file"},
 		"stereo":       {"1.wav", strings.Replace(string(WAV(nil)), "\x07\x00\x01\x00", "\x07\x00\x02\x00", 1), "2 channels"},

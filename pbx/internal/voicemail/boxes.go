@@ -67,7 +67,7 @@ type Options struct {
 	Config
 	Dir     string
 	Secrets secret.Store
-	Prompts prompt.Set
+	Prompts *prompt.Library
 	Owner   func(extension string) bool                  // tells whether an extension has a mailbox
 	Waiting func(extension string, fresh, old int) error // hears of each change; when it returns, lamps may show it
 	Log     *slog.Logger

@@ -46,7 +46,7 @@ func newRig(t *testing.T, change ...func(*Options)) *rig {
 		prompts[name] = []byte(name + " ")
 	}
 	r.opt = Options{
-		Config: DefaultConfig(), Dir: filepath.Join(dir, "voicemail"), Secrets: secrets, Prompts: prompts,
+		Config: DefaultConfig(), Dir: filepath.Join(dir, "voicemail"), Secrets: secrets, Prompts: prompt.NewLibrary(prompts),
 		Owner:   func(n string) bool { return n == "1001" || n == "1002" || n == "1003" },
 		Waiting: func(n string, fresh, old int) error { r.waiting[n] = fmt.Sprint(fresh, "/", old); return nil },
 		Log:     slog.New(slog.DiscardHandler), Now: func() time.Time { return r.now },

@@ -1,0 +1,62 @@
+package dialplan
+
+import "fmt"
+
+// A place is what has a number and a name of its own: phones dial the number, before any rule; rules lead calls there by name.
+
+// place is the key that names the place where a rule leads, and the name; empty: it leads to none.
+func (r *Rule) place() (key, name string) {
+	switch Kind(r.Do) {
+	case Ring:
+		return r.Do, r.Group
+	case ToMenu:
+		return r.Do, r.Menu
+	}
+	return "", ""
+}
+
+// addPlace gives a place its number.
+func (p *Plan) addPlace(kind Kind, name, number string) error {
+	if other, taken := p.places[number]; taken {
+		return fmt.Errorf("%ss.%s.number: %s is the number of %s %s, too", kind, name, number, other.Kind, other.Place)
+	}
+	p.places[number] = Action{Kind: kind, Number: number, Place: name}
+	return nil
+}
+
+// numberOf is the number of a place; empty: there is none of that name.
+func (p *Plan) numberOf(kind Kind, name string) string {
+	switch kind {
+	case Ring:
+		return p.groups[name].Number
+	case ToMenu:
+		return p.menus[name].Number
+	}
+	return ""
+}
+
+// leads reports whether a phone that dials a number may be led anywhere, at some time.
+func (p *Plan) leads(number string) bool {
+	if _, ok := p.feature(number); ok {
+		return true
+	}
+	if _, ok := p.places[number]; ok {
+		return true
+	}
+	for _, r := range p.rules {
+		if r.applies("") && r.pattern.matches(number) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkTargets says which number that a place leads to leads nowhere. numbers has them by key.
+func (p *Plan) checkTargets(kind Kind, name string, numbers map[string]string) error {
+	for key, number := range numbers {
+		if number != "" && !p.leads(number) {
+			return fmt.Errorf("%ss.%s.%s: no rule fits %s", kind, name, key, number)
+		}
+	}
+	return nil
+}
