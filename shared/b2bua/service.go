@@ -47,6 +47,26 @@ func (e *Engine) Join(id, other string, tell func(code int)) bool {
 	})
 }
 
+// CallOff ends what PassOn has begun, if nobody has answered: tell hears 487. It reports false if there is no such call.
+func (e *Engine) CallOff(id string) bool {
+	e.mu.RLock()
+	c := e.calls[id]
+	e.mu.RUnlock()
+	if c == nil {
+		return false
+	}
+	c.post(c.callOffOwn)
+	return true
+}
+
+// callOffOwn ends the service's transfer while its target has not answered.
+func (c *Call) callOffOwn() {
+	if own := c.transfer; own != nil && own.by == c.host && c.host != nil && !c.changing {
+		c.callOffTarget(own)
+		c.transferFailed(own, sip.StatusRequestTerminated)
+	}
+}
+
 // serve begins a transfer by the service of a call.
 func (e *Engine) serve(id string, tell func(code int), do func(*Call, *transfer)) bool {
 	e.mu.RLock()
@@ -86,10 +106,7 @@ func (c *Call) giveWay(of *Call, t *transfer) {
 	case c.ended:
 		of.post(func() { of.transferFailed(t, sip.StatusCallTransactionDoesNotExists) })
 	case c.plan.Local != nil:
-		if own := c.transfer; own != nil && own.by == c.host && !c.changing { // who comes is better than who is still called
-			c.callOffTarget(own)
-			c.transferFailed(own, sip.StatusRequestTerminated)
-		}
+		c.callOffOwn() // who comes is better than who is still called
 		c.lend(of, t, c.hosted())
 	default:
 		c.lendRinging(of, t)

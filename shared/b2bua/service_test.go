@@ -104,6 +104,35 @@ func TestPassOn(t *testing.T) {
 			t.Error("a call that is over was passed on")
 		}
 	})
+	both(t, 1, func(r *rig) { // the service has changed its mind
+		s := r.service("a5", "1001")
+		s.passOn(0)
+		r.b[0].answer("INVITE", 180, "")
+		if !r.engine.CallOff("a5") || r.engine.CallOff("a6") {
+			t.Error("CallOff finds another call, or not its own")
+		}
+		r.pass(0)
+		s.told(180, 487)
+		r.b[0].want("INVITE", "CANCEL")
+		r.b[0].answer("CANCEL", 200, "")
+		r.b[0].answer("INVITE", 487, "")
+		s.closed(0)
+		r.engine.CallOff("a5") // nothing to call off
+		r.pass(0)
+		s.told(180, 487)
+		s.want()
+	})
+	both(t, 1, func(r *rig) { // too late: somebody has answered
+		s := r.service("a5", "1001")
+		s.passOn(0)
+		r.b[0].answer("INVITE", 200, "w1")
+		s.want("INVITE (w1)")
+		r.engine.CallOff("a5")
+		r.pass(0)
+		s.answer("INVITE", 200, "a5-2")
+		s.want("ACK")
+		s.told(200)
+	})
 	both(t, 1, func(r *rig) { // who waits hangs up
 		s := r.service("a5", "1001")
 		s.passOn(0)
