@@ -80,6 +80,7 @@ type Record struct {
 	Forwarder string // extension or group that sent it on last
 	Forward   string // why: "always", "busy", "no-answer", "unreachable"
 	Group     string // number of the ring group
+	Queue     string // number of the queue where the caller waited, or that called the agent
 	Mailbox   string // extension whose mailbox took the call
 }
 
@@ -149,6 +150,7 @@ type line struct {
 	Forwarder   string         `json:"forwarder,omitempty"`
 	Forward     string         `json:"forward,omitempty"`
 	Group       string         `json:"group,omitempty"`
+	Queue       string         `json:"queue,omitempty"`
 	Mailbox     string         `json:"mailbox,omitempty"`
 }
 
@@ -179,7 +181,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 		Duration: float64(r.Duration().Milliseconds()) / 1000, Billable: r.Billable(),
 		Country: r.Country, Kind: r.Kind, Class: cut(r.Class), Causer: cut(r.Causer), Denied: cut(r.Denied), Emergency: r.Emergency,
 		Transferor: cut(r.Transferor), Transferee: cut(r.Transferee), TransferOf: cut(r.TransferOf),
-		Forwarder: cut(r.Forwarder), Forward: cut(r.Forward), Group: cut(r.Group), Mailbox: cut(r.Mailbox),
+		Forwarder: cut(r.Forwarder), Forward: cut(r.Forward), Group: cut(r.Group), Queue: cut(r.Queue), Mailbox: cut(r.Mailbox),
 	})
 }
 
@@ -194,7 +196,7 @@ func (r *Record) UnmarshalJSON(b []byte) error {
 		Trunk: l.Trunk, Realm: l.Realm, Disposition: l.Disposition, Code: l.Code, Reason: l.Reason,
 		Country: l.Country, Kind: l.Kind, Class: l.Class, Causer: l.Causer, Denied: l.Denied, Emergency: l.Emergency,
 		Transferor: l.Transferor, Transferee: l.Transferee, TransferOf: l.TransferOf,
-		Forwarder: l.Forwarder, Forward: l.Forward, Group: l.Group, Mailbox: l.Mailbox,
+		Forwarder: l.Forwarder, Forward: l.Forward, Group: l.Group, Queue: l.Queue, Mailbox: l.Mailbox,
 	}
 	for _, f := range []struct {
 		to *time.Time

@@ -69,8 +69,12 @@ func mailboxRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { secrets.Close() })
+	sounds, err := prompt.English()
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.x.boxes, err = voicemail.Open(voicemail.Options{
-		Config: voicemail.DefaultConfig(), Dir: filepath.Join(dir, "voicemail"), Secrets: secrets, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Config: voicemail.DefaultConfig(), Prompts: prompt.NewLibrary(sounds), Dir: filepath.Join(dir, "voicemail"), Secrets: secrets, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Owner:   func(number string) bool { return r.x.store.Services(number).Voicemail },
 		Waiting: func(string, int, int) error { return nil },
 	})

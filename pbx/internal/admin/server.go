@@ -23,6 +23,7 @@ type Exchange interface {
 	Waiting
 	Services
 	Mailboxes
+	Queues
 	AddExtension(ctx context.Context, e store.Extension, password string) error
 	SetPassword(ctx context.Context, number, password string) error
 	DeleteExtension(ctx context.Context, number string) (bool, error)
@@ -117,6 +118,7 @@ func Routes(s *control.Server, x Exchange, now func() time.Time) {
 	eventRoutes(s, x)
 	serviceRoutes(s, x)
 	mailboxRoutes(s, x)
+	queueRoutes(s, x)
 	calladmin.Routes(s, x)
 }
 

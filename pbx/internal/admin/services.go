@@ -110,6 +110,7 @@ func serviceCommands(a *command.Admin) []*cobra.Command {
 	return []*cobra.Command{
 		extensionForward(a), extensionBlock(a),
 		extensionSwitch(a, "dnd", "Let no call ring: callers hear busy"), extensionSwitch(a, "waiting", "Let a second call ring while the extension is in one"),
+		extensionAgent(a),
 		extensionSwitch(a, "voicemail", "Let a mailbox take the calls that nobody answers and no forward takes"),
 	}
 }
@@ -231,6 +232,9 @@ func addServices(t *control.Table, s *store.Services) {
 	}
 	if s.Voicemail {
 		t.Add("voicemail", "on")
+	}
+	if s.Agent != "" {
+		t.Add("agent", s.Agent)
 	}
 	callers := s.Blocked
 	if s.BlockAnonymous {

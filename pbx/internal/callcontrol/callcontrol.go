@@ -21,6 +21,7 @@ import (
 	"brickhouse/pbx/internal/media"
 	"brickhouse/pbx/internal/music"
 	"brickhouse/pbx/internal/prompt"
+	"brickhouse/pbx/internal/queue"
 	"brickhouse/pbx/internal/store"
 	"brickhouse/pbx/internal/voicemail"
 	"brickhouse/shared/b2bua"
@@ -87,6 +88,8 @@ type Control struct {
 	hunts   hunts
 	ringing ringing
 
+	queues *queue.Queues
+
 	ringback *music.Piece // what a caller hears whom a service has called on
 }
 
@@ -94,6 +97,7 @@ type Control struct {
 func New(cfg Config) *Control {
 	c := &Control{cfg: cfg, ringback: music.Ringing()}
 	c.plan.Store(cfg.Dialplan)
+	c.queues = c.newQueues()
 	return c
 }
 
@@ -112,10 +116,8 @@ type Caller struct {
 	// phone redirected, the owner of a forward. Its rights and caps are the call's.
 	Causer string
 
-	// recall says that the call comes back to who sent it away: its phones ring, and nothing else becomes of it.
-	recall bool
-
-	led int // how often services have led the call on
+	only *only // the phones that a service calls; nil: whatever was dialled
+	led  int   // how often services have led the call on
 }
 
 // causer is the extension whose rights decide; empty if that is none of ours.
@@ -242,6 +244,9 @@ func (a *attempt) decide() (b2bua.Plan, verdict.Verdict) {
 	if a.caller.Realm != Inside {
 		plan.Policy = a.c.cfg.Border
 	}
+	if a.caller.only != nil {
+		return a.toOnly(plan)
+	}
 	switch a.action.Kind {
 	case dialplan.Extension:
 		return a.toExtension(plan)
@@ -249,7 +254,7 @@ func (a *attempt) decide() (b2bua.Plan, verdict.Verdict) {
 		return a.toTrunk(plan)
 	case dialplan.Ring:
 		return a.toGroup(plan)
-	case dialplan.Echo, dialplan.Milliwatt, dialplan.Voicemail, dialplan.Mailbox, dialplan.ToMenu:
+	case dialplan.Echo, dialplan.Milliwatt, dialplan.Voicemail, dialplan.Mailbox, dialplan.ToMenu, dialplan.ToQueue:
 		turn, v := a.lead(a.action, "")
 		plan.Local = turn.Local
 		return plan, v
@@ -376,6 +381,9 @@ func (a *attempt) answered(by b2bua.Target) {
 	a.c.ringing.drop(a.id)
 	a.row.Answered = a.c.cfg.Now()
 	a.reached(by)
+	if o := a.caller.only; o != nil && o.place != nil {
+		o.place.Taken(by.Account)
+	}
 	a.put(store.CallUp)
 	a.spend(by, a.row.Answered)
 	if err := a.c.cfg.CDR.Answer(a.id, a.row.Answered); err != nil {
@@ -391,6 +399,9 @@ func (a *attempt) end(e b2bua.Ending) {
 	a.c.parties.drop(a.id)
 	a.c.ringing.drop(a.id)
 	a.leaveSlot()
+	if o := a.caller.only; o != nil && o.place != nil {
+		o.place.Done()
+	}
 	if err := a.c.cfg.CDR.End(a.rec); err != nil {
 		a.c.cfg.Log.Error("writing a call's record", "call", a.id, "error", err)
 	}

@@ -45,7 +45,7 @@ const maxLed = 50
 // leadOn has the party of a script's call call a number, as if causer had dialled it: an extension, or a place that is none and has no rights
 // outside. The party hears ringing. It returns the last status code; below 300 the script's call is about to end.
 func (a *attempt) leadOn(ctx context.Context, d line, number, causer string) int {
-	return a.passOn(ctx, d, a.c.ringback, func(w b2bua.Refer) (b2bua.Plan, error) {
+	return a.passOn(ctx, d, a.c.ringback.Play(), func(w b2bua.Refer) (b2bua.Plan, error) {
 		w.Account = causer
 		return a.led(w, number)
 	})

@@ -1,7 +1,6 @@
 package callcontrol
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -43,10 +42,11 @@ func (p *parking) here() bool {
 	}
 }
 
-// IsSlot reports whether a number is that of a slot, which phones can watch.
-func (c *Control) IsSlot(number string) bool {
-	f := c.plan.Load().Features()
-	return slices.Contains(f.Slots(), number)
+// CanWatch reports whether a number is that of a slot or a queue, which phones can watch although it is no extension.
+func (c *Control) CanWatch(number string) bool {
+	plan := c.plan.Load()
+	f := plan.Features()
+	return slices.Contains(f.Slots(), number) || plan.IsQueue(number)
 }
 
 // park answers a call that is to be parked, or that fetches one. slot is empty where any will do.
@@ -104,12 +104,13 @@ func (a *attempt) wait(ctx context.Context, d line, p *parking, patience time.Du
 	if !p.here() {
 		return
 	}
+	sound := a.c.cfg.Music.Play()
 	for ctx.Err() == nil {
 		rest, cancel := context.WithTimeout(ctx, patience)
-		entertain(rest, d, a.c.cfg.Music)
+		entertain(rest, d, sound)
 		cancel()
 		if ctx.Err() == nil {
-			a.passOn(ctx, d, a.c.cfg.Music, func(w b2bua.Refer) (b2bua.Plan, error) { return a.comeBack(w, p) })
+			a.passOn(ctx, d, sound, func(w b2bua.Refer) (b2bua.Plan, error) { return a.comeBack(w, p) })
 		}
 	}
 }
@@ -134,14 +135,15 @@ func (a *attempt) tellSlot(ctx context.Context, d line, p *parking, patience tim
 			return
 		}
 	}
-	entertain(ctx, d, a.c.cfg.Music)
+	entertain(ctx, d, a.c.cfg.Music.Play())
 }
 
 // comeBack makes the call of who waits to who parked it.
 func (a *attempt) comeBack(w b2bua.Refer, p *parking) (b2bua.Plan, error) {
 	w.Account = p.by
 	who := a.party(w)
-	who.Name, who.recall = "Parked: "+cmp.Or(who.Name, who.Number), true
+	f := a.plan.Features()
+	who.only = &only{among: []string{p.by}, ring: f.NoAnswer, prefix: "Parked: "}
 	_, plan, v := a.c.prepare(w.Flow, who, p.by, "")
 	if !v.OK() {
 		return plan, &b2bua.Refusal{Code: v.Code, Reason: v.Reason}

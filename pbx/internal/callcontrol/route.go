@@ -80,9 +80,6 @@ func (a *attempt) visit(number string) (b2bua.Turn, verdict.Verdict) {
 	if v := a.blocked(s); !v.OK() {
 		return b2bua.Turn{}, v
 	}
-	if a.caller.recall {
-		return a.recall(s)
-	}
 	if to := s.Forward(store.Always); to != "" {
 		return a.forward(number, store.Always, to, number)
 	}
@@ -104,16 +101,6 @@ func (a *attempt) visit(number string) (b2bua.Turn, verdict.Verdict) {
 	}
 	a.place(number)
 	return turn, verdict.Passed
-}
-
-// recall rings the phones of an extension, whatever becomes of its other calls.
-func (a *attempt) recall(s *store.Services) (b2bua.Turn, verdict.Verdict) {
-	phones, when, refused := a.ready(s)
-	if when != "" {
-		return b2bua.Turn{}, refused
-	}
-	a.place(s.Extension)
-	return b2bua.Turn{Targets: phones, Ring: a.rings(s)}, verdict.Passed
 }
 
 // rings is how long an extension rings before a forward for no answer, or its mailbox.
@@ -203,6 +190,8 @@ func (a *attempt) lead(action dialplan.Action, causer string) (b2bua.Turn, verdi
 		return a.leaveMessage(action.Number)
 	case action.Kind == dialplan.ToMenu:
 		return a.choose(action.Place)
+	case action.Kind == dialplan.ToQueue:
+		return a.enqueue(action.Place)
 	case action.Kind == dialplan.Mailbox:
 		return a.hearMessages("")
 	}
@@ -224,7 +213,7 @@ func (a *attempt) next(m b2bua.Missed) (b2bua.Turn, bool) {
 		return turn, v.OK()
 	}
 	by, when := a.at, missed(m)
-	if by == "" || when == "" || a.caller.recall {
+	if by == "" || when == "" || a.caller.only != nil {
 		return b2bua.Turn{}, false
 	}
 	if to := a.c.cfg.Store.Services(by).Forward(when); to != "" {

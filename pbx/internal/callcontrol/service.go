@@ -8,6 +8,7 @@ import (
 
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/media"
+	"brickhouse/pbx/internal/queue"
 	"brickhouse/pbx/internal/store"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/verdict"
@@ -75,8 +76,8 @@ func (c *Control) fits(extension, to string) error {
 		if !c.hasMailbox(action.Number) {
 			return unfit("extension %s has no mailbox", action.Number)
 		}
-	case action.Kind != dialplan.Ring && action.Kind != dialplan.ToMenu:
-		return unfit("%s is neither an extension, nor a group, nor a menu, nor a mailbox, nor a number outside", to)
+	case !slices.Contains([]dialplan.Kind{dialplan.Ring, dialplan.ToMenu, dialplan.ToQueue}, action.Kind):
+		return unfit("%s is neither an extension, nor a group, menu or queue, nor a mailbox, nor a number outside", to)
 	}
 	return nil
 }
@@ -213,6 +214,10 @@ func (a *attempt) serve(ctx context.Context) error {
 		return c.SetDND(ctx, who, code == dialplan.DNDOn)
 	case dialplan.WaitingOn, dialplan.WaitingOff:
 		return c.SetCallWaiting(ctx, who, code == dialplan.WaitingOn)
+	case dialplan.AgentIn, dialplan.AgentOut, dialplan.AgentPause:
+		return c.SetAgent(ctx, who, map[dialplan.Code]queue.Presence{
+			dialplan.AgentIn: queue.In, dialplan.AgentOut: queue.Out, dialplan.AgentPause: queue.Paused,
+		}[code])
 	}
 	if !slices.Contains(a.plan.Features().NightBy, who) {
 		return unfit("night_by does not name the extension")

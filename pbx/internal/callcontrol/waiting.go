@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"brickhouse/pbx/internal/media"
-	"brickhouse/pbx/internal/music"
 	"brickhouse/shared/b2bua"
 	"brickhouse/shared/verdict"
 )
@@ -21,9 +20,8 @@ type line interface {
 // denyTone tells that something could not be done.
 const denyTone = 425 // Hz
 
-// entertain plays a piece until ctx ends. Keys mean nothing.
-func entertain(ctx context.Context, d line, piece *music.Piece) {
-	sound := piece.Play()
+// entertain plays sound without an end until ctx ends. Keys mean nothing.
+func entertain(ctx context.Context, d line, sound io.Reader) {
 	for ctx.Err() == nil {
 		if _, err := d.Play(ctx, sound); err != nil {
 			return
@@ -31,10 +29,10 @@ func entertain(ctx context.Context, d line, piece *music.Piece) {
 	}
 }
 
-// passOn has the party of a script's call call somebody else, and plays a piece until that is decided. It returns the last status code; at 200
+// passOn has the party of a script's call call somebody else, and plays sound without an end until that is decided. It returns the last status code; at 200
 // the script's call is about to end.
-func (a *attempt) passOn(ctx context.Context, d line, piece *music.Piece, plan func(b2bua.Refer) (b2bua.Plan, error)) int {
-	return a.await(ctx, d, piece, func(tell func(int)) bool { return a.c.cfg.Engine.PassOn(a.id, plan, tell) })
+func (a *attempt) passOn(ctx context.Context, d line, sound io.Reader, plan func(b2bua.Refer) (b2bua.Plan, error)) int {
+	return a.await(ctx, d, sound, func(tell func(int)) bool { return a.c.cfg.Engine.PassOn(a.id, plan, tell) })
 }
 
 // party is who is in a script's call, as the caller of another one.
@@ -51,8 +49,8 @@ func (a *attempt) join(ctx context.Context, d line, call string) int {
 	return a.await(ctx, d, nil, func(tell func(int)) bool { return a.c.cfg.Engine.Join(a.id, call, tell) })
 }
 
-// await begins something and waits for its final status code; meanwhile a piece plays, if there is one.
-func (a *attempt) await(ctx context.Context, d line, piece *music.Piece, begin func(tell func(int)) bool) int {
+// await begins something and waits for its final status code; meanwhile sound is played, if there is one.
+func (a *attempt) await(ctx context.Context, d line, sound io.Reader, begin func(tell func(int)) bool) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	final := make(chan int, 1)
@@ -64,8 +62,8 @@ func (a *attempt) await(ctx context.Context, d line, piece *music.Piece, begin f
 	}) {
 		return 481
 	}
-	if piece != nil {
-		entertain(ctx, d, piece)
+	if sound != nil {
+		entertain(ctx, d, sound)
 	}
 	<-ctx.Done()
 	select {

@@ -41,6 +41,7 @@ const (
 	Voicemail Kind = "voicemail" // leave a message in the extension's mailbox
 	Mailbox   Kind = "mailbox"   // hear the messages of a mailbox: asks which, and for its PIN
 	ToMenu    Kind = "menu"      // a menu of choices
+	ToQueue   Kind = "queue"     // wait for an agent
 )
 
 // From says who a rule is for.
@@ -59,6 +60,7 @@ type File struct {
 
 	Groups   map[string]Group    `yaml:"groups" doc:"Ring groups, by name."`
 	Menus    map[string]Menu     `yaml:"menus" doc:"Menus, by name: callers choose by keys where they go."`
+	Queues   map[string]Queue    `yaml:"queues" doc:"Queues, by name: callers wait until an agent is free."`
 	Pickup   map[string][]string `yaml:"pickup" doc:"Pickup groups, by name: extensions that may answer each other's calls. None: all may."`
 	Features *Features           `yaml:"features" doc:"Codes by which phones set forwards and the like. They come before the rules."`
 
@@ -74,17 +76,20 @@ func Describe() *File {
 	group.SetDefaults()
 	var menu Menu
 	menu.SetDefaults()
-	return &File{Groups: map[string]Group{"NAME": group}, Menus: map[string]Menu{"NAME": menu}, Features: &codes, Classes: map[string]Class{DefaultClass: NewClass()}, Total: &total, Emergency: Emergency{Numbers: defaultEmergency()}}
+	var queue Queue
+	queue.SetDefaults()
+	return &File{Queues: map[string]Queue{"NAME": queue}, Groups: map[string]Group{"NAME": group}, Menus: map[string]Menu{"NAME": menu}, Features: &codes, Classes: map[string]Class{DefaultClass: NewClass()}, Total: &total, Emergency: Emergency{Numbers: defaultEmergency()}}
 }
 
 // Rule says what becomes of the numbers that fit it.
 type Rule struct {
 	Number    string `yaml:"number" doc:"Pattern of the number: digits, small letters and * # + - _ as they are, X 0-9, Z 1-9, N 2-9, [13-5] any of these, a last . one or more of anything, a last ! anything or nothing."`
 	From      string `yaml:"from" doc:"Who the rule is for: phones, trunks, or the name of one trunk."`
-	Do        string `yaml:"do" oneof:"extension|trunk|group|menu|voicemail|mailbox|echo|milliwatt|refuse" doc:"What to do: call an extension, call through a trunk, ring a group, let the caller choose in a menu, leave a message in an extension's mailbox, hear the messages of a mailbox (asks for its number and PIN), echo test, test tone, or refuse."`
+	Do        string `yaml:"do" oneof:"extension|trunk|group|menu|queue|voicemail|mailbox|echo|milliwatt|refuse" doc:"What to do: call an extension, call through a trunk, ring a group, let the caller choose in a menu, wait for an agent of a queue, leave a message in an extension's mailbox, hear the messages of a mailbox (asks for its number and PIN), echo test, test tone, or refuse."`
 	Extension string `yaml:"extension" doc:"Extension to call (do: extension), or to leave a message for (do: voicemail). Empty: the number itself, after strip and prepend."`
 	Group     string `yaml:"group" doc:"Name of the group to ring (do: group)."`
 	Menu      string `yaml:"menu" doc:"Name of the menu (do: menu)."`
+	Queue     string `yaml:"queue" doc:"Name of the queue (do: queue)."`
 	Trunk     string `yaml:"trunk" doc:"Trunk to call through (do: trunk)."`
 	Strip     int    `yaml:"strip" doc:"How many leading characters of the number to take away."`
 	Prepend   string `yaml:"prepend" doc:"What to put before the rest."`
@@ -128,7 +133,7 @@ type Action struct {
 	Number string // extension to call, or number to send to the trunk
 	Trunk  string // trunk to call through
 
-	Place string // name of the group or menu; Number is its number
+	Place string // name of the group, menu or queue; Number is its number
 	Code  Code   // what a feature code does, with Number
 
 	Emergency bool // it leads to emergency services
@@ -146,6 +151,7 @@ type Plan struct {
 	pickup [][]string
 	groups map[string]Group
 	menus  map[string]Menu
+	queues map[string]Queue
 	places map[string]Action // by number
 
 	reader          reader
@@ -183,6 +189,9 @@ func Compile(f File) (*Plan, error) {
 	if err := p.compileMenus(f.Menus); err != nil {
 		return nil, err
 	}
+	if err := p.compileQueues(f.Queues); err != nil {
+		return nil, err
+	}
 	p.pickup = slices.Collect(maps.Values(f.Pickup))
 	for i, r := range f.Rules {
 		if key, name := r.place(); key != "" && p.numberOf(Kind(r.Do), name) == "" {
@@ -202,7 +211,7 @@ func Compile(f File) (*Plan, error) {
 		}
 		p.rules = append(p.rules, compiled)
 	}
-	return p, p.checkMenus()
+	return p, p.checkPlaces()
 }
 
 // Trunks returns the names of the trunks that the plan calls through, takes calls from, or caps.

@@ -35,6 +35,9 @@ const (
 	PickUp             Code = "pickup"
 	PickUpExtension    Code = "pickup-extension" // + extension
 	Park               Code = "park"
+	AgentIn            Code = "agent-in"
+	AgentOut           Code = "agent-out"
+	AgentPause         Code = "agent-pause"
 	ParkSlot           Code = "park-slot" // + slot
 )
 
@@ -69,6 +72,10 @@ type Features struct {
 	ParkSlots       int           `yaml:"park_slots" doc:"How many calls may be parked, 1 to 99."`
 	ParkTime        time.Duration `yaml:"park_time" doc:"A parked call that nobody has fetched for so long rings at the extension that parked it."`
 
+	AgentIn    string `yaml:"agent_in" doc:"Code that logs an agent in at the queues that name it, and ends its pause."`
+	AgentOut   string `yaml:"agent_out" doc:"Code that logs an agent out."`
+	AgentPause string `yaml:"agent_pause" doc:"Code that pauses an agent: it stays in, and gets no call until agent_in."`
+
 	NightBy  []string      `yaml:"night_by" doc:"Extensions that may dial these three. Empty: none; pbx dialplan night does the same."`
 	NoAnswer time.Duration `yaml:"no_answer" doc:"How long an extension with a forward for no answer rings, unless it says otherwise."`
 }
@@ -79,7 +86,7 @@ func NewFeatures() Features {
 		ForwardAlways: "*72", ForwardAlwaysOff: "*73", ForwardBusy: "*90", ForwardBusyOff: "*91", ForwardNoAnswer: "*92", ForwardNoAnswerOff: "*93",
 		ForwardUnreachable: "*94", ForwardUnreachableOff: "*95", DND: "*78", DNDOff: "*79", WaitingOn: "*70", WaitingOff: "*71",
 		NightOn: "*28", NightOff: "*29", NightAuto: "*27", Mailbox: "*97", AnyMailbox: "*98", LeaveMessage: "*86", NoAnswer: 20 * time.Second,
-		PickUp: "*8", PickUpExtension: "**", Park: "*68", ParkSlots: 9, ParkTime: 2 * time.Minute,
+		PickUp: "*8", PickUpExtension: "**", Park: "*68", ParkSlots: 9, AgentIn: "*50", AgentOut: "*51", AgentPause: "*52", ParkTime: 2 * time.Minute,
 	}
 }
 
@@ -153,6 +160,7 @@ func (f *Features) codes() []featureCode {
 		{"night_on", f.NightOn, NightOn, false}, {"night_off", f.NightOff, NightOff, false}, {"night_auto", f.NightAuto, NightAuto, false},
 		{"mailbox", f.Mailbox, OwnMailbox, false}, {"any_mailbox", f.AnyMailbox, AnyMailbox, false}, {"leave_message", f.LeaveMessage, LeaveMessage, true},
 		{"pickup", f.PickUp, PickUp, false}, {"pickup_extension", f.PickUpExtension, PickUpExtension, true},
+		{"agent_in", f.AgentIn, AgentIn, false}, {"agent_out", f.AgentOut, AgentOut, false}, {"agent_pause", f.AgentPause, AgentPause, false},
 		{"park", f.Park, Park, false}, {"park", f.Park, ParkSlot, true},
 	}
 }

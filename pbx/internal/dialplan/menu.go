@@ -78,33 +78,8 @@ func (p *Plan) compileMenus(menus map[string]Menu) error {
 	return nil
 }
 
-// checkMenus says which menu leads nowhere.
-func (p *Plan) checkMenus() error {
-	for _, name := range slices.Sorted(maps.Keys(p.menus)) {
-		m := p.menus[name]
-		targets := map[string]string{"then": m.Then}
-		for k, to := range m.Keys {
-			targets["keys."+k] = to
-		}
-		if err := p.checkTargets(ToMenu, name, targets); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Menu returns the menu of that name.
 func (p *Plan) Menu(name string) (Menu, bool) {
 	m, ok := p.menus[name]
 	return m, ok
-}
-
-// Prompts are the names of the prompts that the plan has said.
-func (p *Plan) Prompts() []string {
-	var out []string
-	for _, m := range p.menus {
-		out = append(out, m.Say...)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }

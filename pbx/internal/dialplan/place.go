@@ -1,6 +1,10 @@
 package dialplan
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
 // A place is what has a number and a name of its own: phones dial the number, before any rule; rules lead calls there by name.
 
@@ -11,6 +15,8 @@ func (r *Rule) place() (key, name string) {
 		return r.Do, r.Group
 	case ToMenu:
 		return r.Do, r.Menu
+	case ToQueue:
+		return r.Do, r.Queue
 	}
 	return "", ""
 }
@@ -31,6 +37,8 @@ func (p *Plan) numberOf(kind Kind, name string) string {
 		return p.groups[name].Number
 	case ToMenu:
 		return p.menus[name].Number
+	case ToQueue:
+		return p.queues[name].Number
 	}
 	return ""
 }
@@ -49,6 +57,39 @@ func (p *Plan) leads(number string) bool {
 		}
 	}
 	return false
+}
+
+// checkPlaces says which menu or queue leads nowhere.
+func (p *Plan) checkPlaces() error {
+	for _, name := range slices.Sorted(maps.Keys(p.menus)) {
+		m := p.menus[name]
+		targets := map[string]string{"then": m.Then}
+		for k, to := range m.Keys {
+			targets["keys."+k] = to
+		}
+		if err := p.checkTargets(ToMenu, name, targets); err != nil {
+			return err
+		}
+	}
+	for _, name := range p.Queues() {
+		if err := p.checkTargets(ToQueue, name, map[string]string{"then": p.queues[name].Then}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Prompts are the names of the prompts that the plan has said.
+func (p *Plan) Prompts() []string {
+	var out []string
+	for _, m := range p.menus {
+		out = append(out, m.Say...)
+	}
+	for _, q := range p.queues {
+		out = append(out, q.Say...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // checkTargets says which number that a place leads to leads nowhere. numbers has them by key.

@@ -16,7 +16,7 @@ import (
 // newEvents makes the notifier.
 func (x *Exchange) newEvents() *events.Notifier {
 	return events.New(events.Options{
-		Config: x.cfg.Events, Domain: x.cfg.Domain, Store: x.store, Place: x.calls.IsSlot, Border: x.border.Load, Contact: contact, Log: x.log, Now: x.now,
+		Config: x.cfg.Events, Domain: x.cfg.Domain, Store: x.store, Place: x.calls.CanWatch, Border: x.border.Load, Contact: contact, Log: x.log, Now: x.now,
 		Send: func(f *transport.Flow, req *sip.Request, cb func(transaction.Event)) error {
 			_, err := x.tx.Send(f, req, cb)
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"brickhouse/pbx/internal/dialplan"
+	"brickhouse/pbx/internal/queue"
 	"brickhouse/pbx/internal/store"
 )
 
@@ -33,4 +34,12 @@ func (x *Exchange) Night() dialplan.Night { return x.calls.Night() }
 // SetNight switches the office.
 func (x *Exchange) SetNight(ctx context.Context, night dialplan.Night, by string) error {
 	return x.calls.SetNight(ctx, night, by)
+}
+
+// Queues returns what is going on in all queues.
+func (x *Exchange) Queues() []queue.Status { return x.calls.Queues() }
+
+// SetAgent logs an agent in at its queues, out, or pauses it.
+func (x *Exchange) SetAgent(ctx context.Context, extension string, p queue.Presence) error {
+	return x.calls.SetAgent(ctx, extension, p)
 }
