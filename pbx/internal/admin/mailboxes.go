@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"brickhouse/pbx/internal/pin"
 	"brickhouse/pbx/internal/prompt"
 	"brickhouse/pbx/internal/voicemail"
 	"brickhouse/shared/command"
@@ -86,7 +87,7 @@ func mailboxFault(err error) error {
 		return control.Errorf(http.StatusNotFound, "%v; pbx extension voicemail NUMBER on gives it one", err)
 	case errors.Is(err, voicemail.ErrNoMessage):
 		return control.Errorf(http.StatusNotFound, "%v; pbx mailbox list shows those there are", err)
-	case errors.Is(err, voicemail.ErrWeak):
+	case errors.Is(err, pin.ErrWeak):
 		return control.Errorf(http.StatusBadRequest, "%v", err)
 	}
 	return err

@@ -28,6 +28,7 @@ import (
 	"sync"
 	"time"
 
+	"brickhouse/pbx/internal/pin"
 	"brickhouse/pbx/internal/prompt"
 	"brickhouse/shared/conffile"
 	"brickhouse/shared/secret"
@@ -76,15 +77,15 @@ type Options struct {
 
 // Boxes are the mailboxes. It is safe for concurrent use.
 type Boxes struct {
-	opt     Options
-	guesses guesses
+	opt  Options
+	pins *pin.Keeper
 
 	mu sync.Mutex // one changes the files at a time; reading needs no lock
 }
 
 // Open opens the mailboxes: what was being recorded when the program ended becomes a message.
 func Open(opt Options) (*Boxes, error) {
-	b := &Boxes{opt: opt, guesses: guesses{now: opt.Now}}
+	b := &Boxes{opt: opt, pins: newPINs(opt)}
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -475,7 +476,7 @@ func (b *Boxes) Remove(ctx context.Context, mailbox string) error {
 	if err := os.RemoveAll(filepath.Join(b.opt.Dir, mailbox)); err != nil {
 		return err
 	}
-	if err := b.opt.Secrets.Delete(ctx, pinSecrets+mailbox); err != nil && !errors.Is(err, secret.ErrNotFound) {
+	if err := b.pins.Delete(ctx, mailbox); err != nil {
 		return err
 	}
 	return nil

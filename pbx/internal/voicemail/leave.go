@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"brickhouse/pbx/internal/media"
+	"brickhouse/pbx/internal/pin"
 	"brickhouse/pbx/internal/prompt"
 )
 
@@ -67,7 +68,7 @@ func (t *talk) end(mailbox string, err error) {
 	case err == nil, t.ctx.Err() != nil:
 	case errors.Is(err, errEnough):
 		_ = t.tell("vm-goodbye")
-	case errors.Is(err, errLocked):
+	case errors.Is(err, pin.ErrLocked):
 		_ = t.tell("vm-locked")
 	default:
 		t.opt.Log.Error("voicemail failed", "mailbox", mailbox, "error", err)

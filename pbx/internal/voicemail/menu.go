@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"brickhouse/pbx/internal/media"
+	"brickhouse/pbx/internal/pin"
 	"brickhouse/pbx/internal/prompt"
 )
 
@@ -38,7 +39,7 @@ func (t *talk) enter(known string, trusted bool) error {
 				return err
 			}
 		} else if trusted && Fits(known) && t.opt.Owner(known) {
-			has, err := t.hasPIN(t.ctx, known)
+			has, err := t.pins.Has(t.ctx, known)
 			if err != nil {
 				return err
 			}
@@ -46,11 +47,11 @@ func (t *talk) enter(known string, trusted bool) error {
 				return t.menu(known)
 			}
 		}
-		pin, err := t.ask("vm-pin", maxPIN)
+		code, err := t.ask("vm-pin", pin.MaxSize)
 		if err != nil {
 			return err
 		}
-		ok, err := t.Opens(t.ctx, mailbox, pin)
+		ok, err := t.pins.Opens(t.ctx, mailbox, code)
 		if err != nil {
 			return err
 		}
@@ -372,21 +373,21 @@ func (t *talk) record(path string, master []byte, mailbox string) error {
 }
 
 func (t *talk) newPIN(mailbox string) error {
-	pin, err := t.ask("vm-new-pin", maxPIN)
+	code, err := t.ask("vm-new-pin", pin.MaxSize)
 	if err != nil {
 		return err
 	}
-	if weak(mailbox, pin) {
+	if pin.Weak(mailbox, code) {
 		return t.tell("vm-weak")
 	}
-	again, err := t.ask("vm-again", maxPIN)
+	again, err := t.ask("vm-again", pin.MaxSize)
 	if err != nil {
 		return err
 	}
-	if again != pin {
+	if again != code {
 		return t.tell("vm-mismatch")
 	}
-	if err := t.SetPIN(t.ctx, mailbox, pin); err != nil {
+	if err := t.SetPIN(t.ctx, mailbox, code); err != nil {
 		return err
 	}
 	return t.tell("vm-pin-kept")
