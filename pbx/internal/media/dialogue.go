@@ -109,6 +109,22 @@ func (d *Dialogue) Digits(ctx context.Context, first byte, most int, within time
 	}
 }
 
+// Mix lets the caller hear and speak from a seat until a key is pressed, which it returns.
+func (d *Dialogue) Mix(ctx context.Context, seat *Seat) (byte, error) {
+	e := newEar()
+	e.seat = seat
+	d.s.ear.Store(e)
+	defer d.s.ear.Store(nil)
+	d.s.voice.Store(&voice{seat: seat})
+	defer d.s.voice.Store(nil)
+	select {
+	case k := <-d.s.keys:
+		return k, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
 // Forget drops the keys that were pressed and not asked for.
 func (d *Dialogue) Forget() {
 	for {

@@ -45,9 +45,10 @@ func (s *Session) Key(k byte) {
 	}
 }
 
-// ear gathers what is heard for a script that records. It never waits for the script: what the script does not take in time is lost, and
-// counted.
+// ear gathers what is heard for a script that records, or for a seat in a room. It never waits for the script: what the script does not take
+// in time is lost, and counted.
 type ear struct {
+	seat    *Seat // nil: a script
 	mu      sync.Mutex
 	playout playout
 	heard   []int16       // not taken yet
@@ -65,6 +66,10 @@ func (e *ear) hear(law tone.Law, p *rtp.Packet) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.playout.law = law
+	if e.seat != nil {
+		e.playout.push(p.SSRC, p.SequenceNumber, p.Timestamp, p.Payload, e.seat.hear)
+		return
+	}
 	e.playout.push(p.SSRC, p.SequenceNumber, p.Timestamp, p.Payload, func(pcm []int16) {
 		fits := min(len(pcm), maxHeard-len(e.heard))
 		e.heard = append(e.heard, pcm[:fits]...)

@@ -4,9 +4,10 @@ import (
 	"brickhouse/shared/tone"
 )
 
-// voice is what a session says: a tone without end, or sound that a script hands over piece by piece.
+// voice is what a session says: a tone without end, what a seat in a room hears, or sound that a script hands over piece by piece.
 type voice struct {
-	sine   *tone.Sine // nil: pieces
+	sine   *tone.Sine // nil: another
+	seat   *Seat      // nil: another
 	pieces chan []byte
 	over   chan struct{} // closed when all pieces are said
 	piece  []byte        // what is left of the one in hand, µ-law
@@ -15,8 +16,12 @@ type voice struct {
 
 // read fills a frame. What is missing is silence: the next piece is late, or there is none.
 func (v *voice) read(pcm []int16) {
-	if v.sine != nil {
+	switch {
+	case v.sine != nil:
 		v.sine.Read(pcm)
+		return
+	case v.seat != nil:
+		v.seat.out.read(pcm)
 		return
 	}
 	for i := range pcm {
