@@ -17,8 +17,7 @@ func TestMenuWithPrograms(t *testing.T) {
 		x.by.WaitEstablished()
 		time.Sleep(time.Second) // of the prompt
 		for _, k := range x.keys {
-			x.by.Press(string(k))
-			time.Sleep(300 * time.Millisecond)
+			press(x.by, string(k))
 		}
 		x.to.Answer()
 		bothHear(t, x.by, x.to)

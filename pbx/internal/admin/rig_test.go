@@ -30,6 +30,7 @@ import (
 type fake struct {
 	mailboxes
 	queueing
+	meeting
 	store     *store.Store
 	passwords map[string]string
 	calls     []b2bua.Info
@@ -231,7 +232,8 @@ func (r *rig) stdin(input string, args ...string) (string, error) {
 	root.SetArgs(args)
 	root.SetIn(strings.NewReader(input))
 	root.SetOut(&out)
-	return out.String(), root.ExecuteContext(r.Context())
+	err := root.ExecuteContext(r.Context())
+	return out.String(), err
 }
 
 // ask sends a request as it is.

@@ -24,6 +24,7 @@ type Exchange interface {
 	Services
 	Mailboxes
 	Queues
+	Rooms
 	AddExtension(ctx context.Context, e store.Extension, password string) error
 	SetPassword(ctx context.Context, number, password string) error
 	DeleteExtension(ctx context.Context, number string) (bool, error)
@@ -119,6 +120,7 @@ func Routes(s *control.Server, x Exchange, now func() time.Time) {
 	serviceRoutes(s, x)
 	mailboxRoutes(s, x)
 	queueRoutes(s, x)
+	roomRoutes(s, x)
 	calladmin.Routes(s, x)
 }
 

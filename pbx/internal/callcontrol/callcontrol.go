@@ -17,6 +17,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"brickhouse/pbx/internal/conference"
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/media"
 	"brickhouse/pbx/internal/music"
@@ -66,6 +67,7 @@ type Config struct {
 	Voicemail    *voicemail.Boxes // nil: there are no mailboxes
 	Music        *music.Piece     // that who waits hears
 	Prompts      *prompt.Library
+	RoomPINs     RoomPINs
 	Lines        Lines
 	Phones       *b2bua.LegPolicy // how we look to phones on the inside
 	Border       *b2bua.LegPolicy // how we look to the border
@@ -89,6 +91,7 @@ type Control struct {
 	ringing ringing
 
 	queues *queue.Queues
+	rooms  *conference.Rooms
 
 	ringback *music.Piece // what a caller hears whom a service has called on
 }
@@ -97,7 +100,7 @@ type Control struct {
 func New(cfg Config) *Control {
 	c := &Control{cfg: cfg, ringback: music.Ringing()}
 	c.plan.Store(cfg.Dialplan)
-	c.queues = c.newQueues()
+	c.queues, c.rooms = c.newQueues(), conference.NewRooms(cfg.Now)
 	return c
 }
 
@@ -254,7 +257,7 @@ func (a *attempt) decide() (b2bua.Plan, verdict.Verdict) {
 		return a.toTrunk(plan)
 	case dialplan.Ring:
 		return a.toGroup(plan)
-	case dialplan.Echo, dialplan.Milliwatt, dialplan.Voicemail, dialplan.Mailbox, dialplan.ToMenu, dialplan.ToQueue:
+	case dialplan.Echo, dialplan.Milliwatt, dialplan.Voicemail, dialplan.Mailbox, dialplan.ToMenu, dialplan.ToQueue, dialplan.ToRoom:
 		turn, v := a.lead(a.action, "")
 		plan.Local = turn.Local
 		return plan, v

@@ -42,11 +42,11 @@ func (p *parking) here() bool {
 	}
 }
 
-// CanWatch reports whether a number is that of a slot or a queue, which phones can watch although it is no extension.
+// CanWatch reports whether a number is that of a slot, a queue or a room, which phones can watch although it is no extension.
 func (c *Control) CanWatch(number string) bool {
 	plan := c.plan.Load()
 	f := plan.Features()
-	return slices.Contains(f.Slots(), number) || plan.IsQueue(number)
+	return slices.Contains(f.Slots(), number) || plan.Meets(number)
 }
 
 // park answers a call that is to be parked, or that fetches one. slot is empty where any will do.

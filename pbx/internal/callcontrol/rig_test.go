@@ -42,6 +42,12 @@ var rules = []dialplan.Rule{
 	{Number: "1XXX", From: dialplan.FromPhones, Do: "extension"},
 }
 
+// noPINs are those of rooms that have none.
+type noPINs struct{}
+
+func (noPINs) Has(context.Context, string) (bool, error)           { return false, nil }
+func (noPINs) Opens(context.Context, string, string) (bool, error) { return false, nil }
+
 // rig is a call control with its engine, on a UDP socket, and the parties around it.
 type rig struct {
 	t       *testing.T
@@ -94,7 +100,7 @@ func newRig(t *testing.T, change func(*Config, *b2bua.Config)) *rig {
 	layer := transaction.New(transaction.DefaultTimers(), r, nil)
 	ec := b2bua.Config{Transactions: layer, Timers: transaction.DefaultTimers(), Log: slog.New(slog.DiscardHandler)}
 	cfg := Config{
-		Domain: "pbx.test", Node: "solo", Transactions: layer, Store: r.store, CDR: r.cdr, Media: m, Lines: r, Dialplan: plan, Prompts: prompt.NewLibrary(sounds), Music: piece,
+		Domain: "pbx.test", Node: "solo", Transactions: layer, Store: r.store, CDR: r.cdr, Media: m, Lines: r, Dialplan: plan, Prompts: prompt.NewLibrary(sounds), Music: piece, RoomPINs: RoomPINs{noPINs{}, noPINs{}},
 		Phones: policy("phones"), Border: policy("border"), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Trunks: map[string]Trunk{"carrier": {Name: "carrier", Domain: "carrier.test"}},
 	}

@@ -192,6 +192,8 @@ func (a *attempt) lead(action dialplan.Action, causer string) (b2bua.Turn, verdi
 		return a.choose(action.Place)
 	case action.Kind == dialplan.ToQueue:
 		return a.enqueue(action.Place)
+	case action.Kind == dialplan.ToRoom:
+		return a.meet(action.Place)
 	case action.Kind == dialplan.Mailbox:
 		return a.hearMessages("")
 	}

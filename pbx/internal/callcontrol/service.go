@@ -76,8 +76,8 @@ func (c *Control) fits(extension, to string) error {
 		if !c.hasMailbox(action.Number) {
 			return unfit("extension %s has no mailbox", action.Number)
 		}
-	case !slices.Contains([]dialplan.Kind{dialplan.Ring, dialplan.ToMenu, dialplan.ToQueue}, action.Kind):
-		return unfit("%s is neither an extension, nor a group, menu or queue, nor a mailbox, nor a number outside", to)
+	case !slices.Contains([]dialplan.Kind{dialplan.Ring, dialplan.ToMenu, dialplan.ToQueue, dialplan.ToRoom}, action.Kind):
+		return unfit("%s is neither an extension, nor a group, menu, queue or room, nor a mailbox, nor a number outside", to)
 	}
 	return nil
 }

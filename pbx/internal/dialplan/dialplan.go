@@ -42,6 +42,7 @@ const (
 	Mailbox   Kind = "mailbox"   // hear the messages of a mailbox: asks which, and for its PIN
 	ToMenu    Kind = "menu"      // a menu of choices
 	ToQueue   Kind = "queue"     // wait for an agent
+	ToRoom    Kind = "room"      // meet in a conference room
 )
 
 // From says who a rule is for.
@@ -61,6 +62,7 @@ type File struct {
 	Groups   map[string]Group    `yaml:"groups" doc:"Ring groups, by name."`
 	Menus    map[string]Menu     `yaml:"menus" doc:"Menus, by name: callers choose by keys where they go."`
 	Queues   map[string]Queue    `yaml:"queues" doc:"Queues, by name: callers wait until an agent is free."`
+	Rooms    map[string]Room     `yaml:"rooms" doc:"Conference rooms, by name."`
 	Pickup   map[string][]string `yaml:"pickup" doc:"Pickup groups, by name: extensions that may answer each other's calls. None: all may."`
 	Features *Features           `yaml:"features" doc:"Codes by which phones set forwards and the like. They come before the rules."`
 
@@ -78,18 +80,21 @@ func Describe() *File {
 	menu.SetDefaults()
 	var queue Queue
 	queue.SetDefaults()
-	return &File{Queues: map[string]Queue{"NAME": queue}, Groups: map[string]Group{"NAME": group}, Menus: map[string]Menu{"NAME": menu}, Features: &codes, Classes: map[string]Class{DefaultClass: NewClass()}, Total: &total, Emergency: Emergency{Numbers: defaultEmergency()}}
+	var room Room
+	room.SetDefaults()
+	return &File{Rooms: map[string]Room{"NAME": room}, Queues: map[string]Queue{"NAME": queue}, Groups: map[string]Group{"NAME": group}, Menus: map[string]Menu{"NAME": menu}, Features: &codes, Classes: map[string]Class{DefaultClass: NewClass()}, Total: &total, Emergency: Emergency{Numbers: defaultEmergency()}}
 }
 
 // Rule says what becomes of the numbers that fit it.
 type Rule struct {
 	Number    string `yaml:"number" doc:"Pattern of the number: digits, small letters and * # + - _ as they are, X 0-9, Z 1-9, N 2-9, [13-5] any of these, a last . one or more of anything, a last ! anything or nothing."`
 	From      string `yaml:"from" doc:"Who the rule is for: phones, trunks, or the name of one trunk."`
-	Do        string `yaml:"do" oneof:"extension|trunk|group|menu|queue|voicemail|mailbox|echo|milliwatt|refuse" doc:"What to do: call an extension, call through a trunk, ring a group, let the caller choose in a menu, wait for an agent of a queue, leave a message in an extension's mailbox, hear the messages of a mailbox (asks for its number and PIN), echo test, test tone, or refuse."`
+	Do        string `yaml:"do" oneof:"extension|trunk|group|menu|queue|room|voicemail|mailbox|echo|milliwatt|refuse" doc:"What to do: call an extension, call through a trunk, ring a group, let the caller choose in a menu, wait for an agent of a queue, meet others in a room, leave a message in an extension's mailbox, hear the messages of a mailbox (asks for its number and PIN), echo test, test tone, or refuse."`
 	Extension string `yaml:"extension" doc:"Extension to call (do: extension), or to leave a message for (do: voicemail). Empty: the number itself, after strip and prepend."`
 	Group     string `yaml:"group" doc:"Name of the group to ring (do: group)."`
 	Menu      string `yaml:"menu" doc:"Name of the menu (do: menu)."`
 	Queue     string `yaml:"queue" doc:"Name of the queue (do: queue)."`
+	Room      string `yaml:"room" doc:"Name of the conference room (do: room)."`
 	Trunk     string `yaml:"trunk" doc:"Trunk to call through (do: trunk)."`
 	Strip     int    `yaml:"strip" doc:"How many leading characters of the number to take away."`
 	Prepend   string `yaml:"prepend" doc:"What to put before the rest."`
@@ -133,7 +138,7 @@ type Action struct {
 	Number string // extension to call, or number to send to the trunk
 	Trunk  string // trunk to call through
 
-	Place string // name of the group, menu or queue; Number is its number
+	Place string // name of the group, menu, queue or room; Number is its number
 	Code  Code   // what a feature code does, with Number
 
 	Emergency bool // it leads to emergency services
@@ -152,6 +157,7 @@ type Plan struct {
 	groups map[string]Group
 	menus  map[string]Menu
 	queues map[string]Queue
+	rooms  map[string]Room
 	places map[string]Action // by number
 
 	reader          reader
@@ -190,6 +196,9 @@ func Compile(f File) (*Plan, error) {
 		return nil, err
 	}
 	if err := p.compileQueues(f.Queues); err != nil {
+		return nil, err
+	}
+	if err := p.compileRooms(f.Rooms); err != nil {
 		return nil, err
 	}
 	p.pickup = slices.Collect(maps.Values(f.Pickup))

@@ -17,6 +17,8 @@ func (r *Rule) place() (key, name string) {
 		return r.Do, r.Menu
 	case ToQueue:
 		return r.Do, r.Queue
+	case ToRoom:
+		return r.Do, r.Room
 	}
 	return "", ""
 }
@@ -39,8 +41,16 @@ func (p *Plan) numberOf(kind Kind, name string) string {
 		return p.menus[name].Number
 	case ToQueue:
 		return p.queues[name].Number
+	case ToRoom:
+		return p.rooms[name].Number
 	}
 	return ""
+}
+
+// Meets reports whether a number is that of a queue or a room: there may be callers, as at an extension.
+func (p *Plan) Meets(number string) bool {
+	kind := p.places[number].Kind
+	return kind == ToQueue || kind == ToRoom
 }
 
 // leads reports whether a phone that dials a number may be led anywhere, at some time.

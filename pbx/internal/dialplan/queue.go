@@ -106,8 +106,5 @@ func (p *Plan) Queue(name string) (Queue, bool) {
 	return q, ok
 }
 
-// IsQueue reports whether a number is that of a queue.
-func (p *Plan) IsQueue(number string) bool { return p.places[number].Kind == ToQueue }
-
 // Queues returns the names of all queues, sorted.
 func (p *Plan) Queues() []string { return slices.Sorted(maps.Keys(p.queues)) }

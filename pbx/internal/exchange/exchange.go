@@ -23,6 +23,7 @@ import (
 	"brickhouse/pbx/internal/events"
 	"brickhouse/pbx/internal/media"
 	"brickhouse/pbx/internal/music"
+	"brickhouse/pbx/internal/pin"
 	"brickhouse/pbx/internal/prompt"
 	"brickhouse/pbx/internal/registrar"
 	"brickhouse/pbx/internal/store"
@@ -59,13 +60,16 @@ type Exchange struct {
 	borderLegs *b2bua.LegPolicy     // of legs that go through the border
 	workers    *transaction.Workers // what must not hold up a reader
 
-	secrets   *secret.Cache
-	accounts  *accounts
-	store     *store.Store
-	cdr       *cdr.Writer
-	media     *media.Engine
-	prompts   *prompt.Library
-	music     *music.Piece
+	secrets  *secret.Cache
+	accounts *accounts
+	store    *store.Store
+	cdr      *cdr.Writer
+	media    *media.Engine
+	prompts  *prompt.Library
+	music    *music.Piece
+
+	partyPINs, leaderPINs *pin.Keeper // of conference rooms
+
 	voicemail *voicemail.Boxes
 	auth      *registrar.Authenticator
 	registrar *registrar.Registrar
@@ -146,9 +150,10 @@ func (x *Exchange) build(ctx context.Context) error {
 		return err
 	}
 	x.accountsAway = x.trunkAccounts()
+	x.partyPINs, x.leaderPINs = x.roomPINs()
 	x.calls = callcontrol.New(callcontrol.Config{
 		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Transactions: x.tx, Store: x.store, CDR: x.cdr, Media: x.media,
-		Voicemail: x.voicemail, Music: x.music, Prompts: x.prompts, Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderLegs, Trunks: trunks, Dialplan: plan,
+		Voicemail: x.voicemail, Music: x.music, Prompts: x.prompts, RoomPINs: callcontrol.RoomPINs{Party: x.partyPINs, Leader: x.leaderPINs}, Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderLegs, Trunks: trunks, Dialplan: plan,
 		Serves: func(host string) bool { return x.domains[host] }, Denied: x.metrics.denied.Inc, Log: x.log, Now: x.now,
 	})
 	x.events = x.newEvents()
