@@ -55,6 +55,7 @@ func (l *leg) up() bool {
 
 // put has l take the place of old in the call.
 func (c *Call) put(old, l *leg) {
+	c.unhold()
 	l.side = old.side
 	if c.a == old {
 		c.a = l
@@ -202,6 +203,7 @@ func (c *Call) resync(x, y *leg) {
 					return
 				}
 				c.changing = false
+				c.unhold()
 			})
 		})
 	}, func() { failed(0) })

@@ -111,7 +111,7 @@ func (c *Call) acrossAnswer(l *leg, e *early, res *sip.Response) (out []byte, er
 
 // answerHere answers A's INVITE from the plan's Local.
 func (c *Call) answerHere(offer []byte) {
-	sdp, err := c.local(c.a, offer)
+	sdp, err := c.local(c.plan.Local, c.a, offer)
 	if err != nil {
 		r := refusal(err)
 		c.end(Ending{Code: r.Code, Reason: r.Reason}, nil)
@@ -126,11 +126,11 @@ func (c *Call) answerHere(offer []byte) {
 }
 
 // local has the plan's Local answer an offer, or make one where there is none.
-func (c *Call) local(l *leg, offer []byte) (sdp []byte, err error) {
+func (c *Call) local(service Local, l *leg, offer []byte) (sdp []byte, err error) {
 	if l.asked = len(offer) == 0; l.asked {
-		sdp, err = c.plan.Local.Offer()
+		sdp, err = service.Offer()
 	} else {
-		sdp, err = c.plan.Local.Answer(offer)
+		sdp, err = service.Answer(offer)
 	}
 	if err == nil {
 		l.mine = sdp

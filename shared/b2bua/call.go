@@ -60,6 +60,7 @@ type Call struct {
 	ended     bool        // plan.End was called
 
 	transfer  *transfer  // a party of this call on its way into another; nil: none
+	music     *music     // what one side hears while the other holds it; nil: nothing
 	joint     *joint     // a party of another call on its way into this; nil: none
 	referrals []referral // REFERs that were carried across
 	host      *leg       // the service's, while a transfer needs one (service.go); nil: none
@@ -196,6 +197,7 @@ func (c *Call) finish(e Ending) {
 	c.ladder.end(e)
 	c.state(StateEnding)
 	c.breakOff()
+	c.unhold()
 	if c.plan.Media != nil {
 		c.contain("Media.Close", c.plan.Media.Close)
 	}

@@ -104,10 +104,12 @@ type Target struct {
 
 // Plan is what becomes of a new call.
 type Plan struct {
-	ID      string             // unique among the calls in hand; empty lets the engine choose
-	Policy  *LegPolicy         // the A-leg's
-	Groups  [][]Target         // tried one group after the other; the targets of one group ring together
-	Local   Local              // answers instead of Groups
+	ID     string     // unique among the calls in hand; empty lets the engine choose
+	Policy *LegPolicy // the A-leg's
+	Groups [][]Target // tried one group after the other; the targets of one group ring together
+	Local  Local      // answers instead of Groups
+	// Hold makes what a side hears, over this flow, whom the other one holds. It is for calls whose Media is nil. nil: nothing.
+	Hold    func(*transport.Flow) Local
 	Media   Media              // nil passes descriptions through unchanged
 	Measure func() []MediaSide // what went through Media until now, or until its Close; safe on any goroutine; may be nil
 	Ring    time.Duration      // longest time until an answer; 0 means DefaultRing

@@ -78,6 +78,7 @@ func (c *Call) inForce(l, y *leg) (offer []byte, answered func([]byte) error) {
 		if offer, err = c.plan.Local.Offer(); err == nil {
 			return offer, c.plan.Local.Accept
 		}
+	case c.music != nil: // neither has what the other said last
 	case y != nil && len(y.theirs) > 0:
 		if offer, err = c.offered(y.side, y.theirs); err == nil {
 			return offer, func(answer []byte) error { _, err := c.answered(l.side, answer); return err }

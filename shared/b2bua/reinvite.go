@@ -39,7 +39,14 @@ func (c *Call) onReinvite(x *leg, s *transaction.Server) {
 		return
 	}
 	if c.plan.Local != nil {
-		c.reofferHere(x, s, offer)
+		c.reofferTo(c.plan.Local, x, s, offer)
+		return
+	}
+	if c.hears(x, offer) {
+		c.reofferTo(c.music.local, x, s, offer)
+		return
+	}
+	if c.holds(x, y, s, offer) {
 		return
 	}
 	var out []byte
@@ -122,14 +129,15 @@ func (c *Call) reinviteAccepted(w *swap, res *sip.Response) {
 		x.theirs, y.mine = w.theirs, w.ours
 	}
 	x.asked = !offered
+	c.unhold()
 	out := c.response(x, s, res.StatusCode, res)
 	setSDP(out, sdp)
 	c.accept(x, s, out)
 }
 
-// reofferHere answers a re-INVITE or UPDATE of a call that ends here.
-func (c *Call) reofferHere(x *leg, s *transaction.Server, offer []byte) {
-	sdp, err := c.local(x, offer)
+// reofferTo answers a re-INVITE or UPDATE of a side that hears a service of ours.
+func (c *Call) reofferTo(l Local, x *leg, s *transaction.Server, offer []byte) {
+	sdp, err := c.local(l, x, offer)
 	if err != nil {
 		c.reply(x, s, refusal(err).Code)
 		return

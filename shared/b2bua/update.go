@@ -38,7 +38,11 @@ func (c *Call) onUpdate(x *leg, e *early, s *transaction.Server) {
 		return
 	}
 	if c.plan.Local != nil {
-		c.reofferHere(x, s, offer)
+		c.reofferTo(c.plan.Local, x, s, offer)
+		return
+	}
+	if c.hears(x, offer) {
+		c.reofferTo(c.music.local, x, s, offer)
 		return
 	}
 	c.carryOffer(x, e, s, offer)
@@ -215,6 +219,7 @@ func (c *Call) onSwapped(w *swap, ev transaction.Event) {
 		return
 	}
 	x.theirs, x.mine, y.mine, y.theirs = w.theirs, out, w.ours, answer
+	c.unhold()
 	w.xd.Refresh(w.s.Request())
 	res := c.response(x, w.s, ev.Response.StatusCode, ev.Response)
 	setSDP(res, out)

@@ -233,6 +233,7 @@ phones:
     - {transport: tcp, listen: "{{.Addr 10}}:17060"}
   networks: [127.0.0.0/8]
 media: {min_port: 30000, max_port: 30999}
+music: {on_hold: false} # holds go across as they come
 secrets:
   store: file
   file: {path: {{.Path "secrets"}}, key: {{.Path "secrets.key"}}}

@@ -66,6 +66,7 @@ type Config struct {
 	Media        *media.Engine
 	Voicemail    *voicemail.Boxes // nil: there are no mailboxes
 	Music        *music.Piece     // that who waits hears
+	HoldMusic    bool             // who is held hears it, too
 	Prompts      *prompt.Library
 	RoomPINs     RoomPINs
 	Lines        Lines
@@ -243,6 +244,9 @@ func (a *attempt) decide() (b2bua.Plan, verdict.Verdict) {
 		Joined:  a.joined,
 
 		Emergency: a.action.Emergency,
+	}
+	if a.c.cfg.HoldMusic {
+		plan.Hold = a.holdMusic
 	}
 	if a.caller.Realm != Inside {
 		plan.Policy = a.c.cfg.Border

@@ -1,6 +1,8 @@
 package callcontrol
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"net/netip"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"brickhouse/pbx/internal/media"
 	"brickhouse/shared/b2bua"
+	"brickhouse/shared/transport"
 	"brickhouse/shared/verdict"
 )
 
@@ -20,12 +23,19 @@ func (a *attempt) local(act media.Act) b2bua.Local {
 	}
 }
 
+// holdMusic is what a party hears, over a flow, whom the other one holds. It need not send anything.
+func (a *attempt) holdMusic(f *transport.Flow) b2bua.Local {
+	play := media.Script(func(ctx context.Context, d *media.Dialogue) { entertain(ctx, d, a.c.cfg.Music.Play()) })
+	return &service{engine: a.c.cfg.Media, act: play, local: f.Local().Addr().Unmap(), one: true}
+}
+
 // service is what the exchange does itself, as the call engine sees it.
 type service struct {
 	engine  *media.Engine
 	act     media.Act
 	local   netip.Addr
 	timeout func()
+	one     bool // the far side is to hear, and not to speak
 	session *media.Session
 }
 
@@ -46,14 +56,22 @@ func (s *service) Answer(offer []byte) ([]byte, error) {
 // Offer makes an offer with a new session, or the one in force again.
 func (s *service) Offer() ([]byte, error) {
 	if s.session != nil {
-		return s.session.Offer(), nil
+		return s.towards(s.session.Offer()), nil
 	}
 	out, session, err := s.engine.Offer(s.act, s.local, s.timeout)
 	if err != nil {
 		return nil, mediaError(err)
 	}
 	s.session = session
-	return out, nil
+	return s.towards(out), nil
+}
+
+// towards gives an offer its direction.
+func (s *service) towards(offer []byte) []byte {
+	if !s.one {
+		return offer
+	}
+	return bytes.Replace(offer, []byte("a=sendrecv"), []byte("a=sendonly"), 1)
 }
 
 // Accept takes the answer to that offer.

@@ -106,6 +106,7 @@ func Default() Config {
 		Secrets:   secret.DefaultConfig(),
 		Session:   b2bua.DefaultSession(),
 		Events:    events.DefaultConfig(),
+		Music:     music.DefaultConfig(),
 		Voicemail: voicemail.DefaultConfig(),
 		Digest:    Digest{MD5: true, NonceLife: 5 * time.Minute},
 		Limits: Limits{

@@ -153,7 +153,7 @@ func (x *Exchange) build(ctx context.Context) error {
 	x.partyPINs, x.leaderPINs = x.roomPINs()
 	x.calls = callcontrol.New(callcontrol.Config{
 		Domain: x.cfg.Domain, Node: node, Ring: x.cfg.Limits.Ring, Engine: x.engine, Transactions: x.tx, Store: x.store, CDR: x.cdr, Media: x.media,
-		Voicemail: x.voicemail, Music: x.music, Prompts: x.prompts, RoomPINs: callcontrol.RoomPINs{Party: x.partyPINs, Leader: x.leaderPINs}, Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderLegs, Trunks: trunks, Dialplan: plan,
+		Voicemail: x.voicemail, Music: x.music, HoldMusic: x.cfg.Music.OnHold, Prompts: x.prompts, RoomPINs: callcontrol.RoomPINs{Party: x.partyPINs, Leader: x.leaderPINs}, Lines: lines{x}, Phones: x.phonePolicy(), Border: x.borderLegs, Trunks: trunks, Dialplan: plan,
 		Serves: func(host string) bool { return x.domains[host] }, Denied: x.metrics.denied.Inc, Log: x.log, Now: x.now,
 	})
 	x.events = x.newEvents()

@@ -12,8 +12,12 @@ import (
 
 // Config says what is played.
 type Config struct {
-	File string `yaml:"file" doc:"WAV file that who waits hears over and over: 8 kHz mono, 16 bit or µ-law, ten minutes at most. Empty: a piece by Bach that the exchange plays itself. Read at the start."`
+	File   string `yaml:"file" doc:"WAV file that who waits hears over and over: 8 kHz mono, 16 bit or µ-law, ten minutes at most. Empty: a piece by Bach that the exchange plays itself. Read at the start."`
+	OnHold bool   `yaml:"on_hold" doc:"Who is held by the other party of a call hears it, too. Off: it hears what that phone plays, or nothing."`
 }
+
+// DefaultConfig holds where the file says nothing.
+func DefaultConfig() Config { return Config{OnHold: true} }
 
 // Piece is sound without an end. It is safe for concurrent use.
 type Piece struct{ sound func() []byte }
