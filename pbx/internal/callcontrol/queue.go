@@ -126,11 +126,16 @@ func (a *attempt) hold(ctx context.Context, d line, p *queue.Place, q dialplan.Q
 		agents := a.listen(limit, d, sound, p, pause)
 		switch {
 		case agents != nil:
-			code := a.passOn(ctx, d, sound, func(w b2bua.Refer) (b2bua.Plan, error) { return a.callAgents(w, p, agents, q) })
+			rang := false
+			code := a.passOn(ctx, d, sound, func(w b2bua.Refer) (plan b2bua.Plan, err error) {
+				plan, err = a.callAgents(w, p, agents, q)
+				rang = err == nil
+				return plan, err
+			})
 			if code < 300 {
 				return true
 			}
-			p.Missed(code != notRung)
+			p.Missed(rang)
 		case limit.Err() != nil:
 			return false
 		default:
@@ -140,9 +145,6 @@ func (a *attempt) hold(ctx context.Context, d line, p *queue.Place, q dialplan.Q
 		}
 	}
 }
-
-// notRung is the code of a call to agents whose phones could not even ring.
-const notRung = sip.StatusTemporarilyUnavailable
 
 // listen plays music until there are agents to be called, which it returns, or the time is over.
 func (a *attempt) listen(ctx context.Context, d line, sound io.Reader, p *queue.Place, pause time.Duration) []string {
@@ -206,7 +208,7 @@ func (a *attempt) toOnly(plan b2bua.Plan) (b2bua.Plan, verdict.Verdict) {
 	a.prefix, a.rec.Queue = o.prefix, o.queue
 	a.been = append(a.been, o.among...)
 	turn := b2bua.Turn{Ring: o.ring, Apart: true}
-	v := verdict.Rejected(notRung, verdict.NotRegistered)
+	v := verdict.Rejected(sip.StatusTemporarilyUnavailable, verdict.NotRegistered)
 	for _, number := range o.among {
 		phones, when, refused := a.ready(a.c.cfg.Store.Services(number))
 		if when != "" {

@@ -225,10 +225,13 @@ func TestAgentCodes(t *testing.T) {
 // An agent that misses its calls is paused, and calls go elsewhere.
 func TestAgentMisses(t *testing.T) {
 	r := newRig(t, nil)
-	r.withQueue(func(q *dialplan.Queue) { q.Misses = 1 })
+	r.withQueue(func(q *dialplan.Queue) { q.Misses, q.Ring = 1, time.Second })
 	p := r.extension("1001")
 	r.inQueue("1700")
-	p.Answer(p.Next(sip.INVITE), 486, "")
+	s := p.Next(sip.INVITE)
+	stops := cancelled(t, p, s)
+	p.Answer(s, 180, "")
+	stops() // it has rung for its time
 	eventually(t, func() string {
 		if got := r.control.Queues()[0].Agents[0].Presence; got != queue.Paused {
 			return "the agent is " + string(got)

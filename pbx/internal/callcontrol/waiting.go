@@ -56,7 +56,10 @@ func (a *attempt) await(ctx context.Context, d line, sound io.Reader, begin func
 	final := make(chan int, 1)
 	if !begin(func(code int) {
 		if code >= 200 {
-			final <- code
+			select {
+			case final <- code:
+			default: // it was decided before
+			}
 			cancel()
 		}
 	}) {

@@ -105,6 +105,9 @@ func (p *Plan) Prompts() []string {
 // checkTargets says which number that a place leads to leads nowhere. numbers has them by key.
 func (p *Plan) checkTargets(kind Kind, name string, numbers map[string]string) error {
 	for key, number := range numbers {
+		if p.emergency[number] {
+			return fmt.Errorf("%ss.%s.%s: nobody may be led to an emergency number", kind, name, key)
+		}
 		if number != "" && !p.leads(number) {
 			return fmt.Errorf("%ss.%s.%s: no rule fits %s", kind, name, key, number)
 		}

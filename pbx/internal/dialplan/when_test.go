@@ -200,3 +200,60 @@ func TestGroups(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a menu, a queue or a room may not be.
+func TestPlaces(t *testing.T) {
+	menu := func(change func(*Menu)) File {
+		m := Menu{Number: "1600", Say: []string{"hello"}, Keys: map[string]string{"1": "1001"}}
+		m.SetDefaults()
+		change(&m)
+		return File{Menus: map[string]Menu{"main": m}, Emergency: Emergency{Numbers: []string{"112"}}, Rules: []Rule{{Number: "1XXX"}, {Number: "112", Do: "echo"}}}
+	}
+	queue := func(change func(*Queue)) File {
+		q := Queue{Number: "1700", Agents: []string{"1001"}}
+		q.SetDefaults()
+		change(&q)
+		return File{Queues: map[string]Queue{"help": q}, Rules: []Rule{{Number: "1XXX"}}}
+	}
+	room := func(change func(*Room)) File {
+		r := Room{Number: "1800"}
+		r.SetDefaults()
+		change(&r)
+		return File{Rooms: map[string]Room{"board": r}}
+	}
+	for want, f := range map[string]File{
+		"":                           menu(func(*Menu) {}),
+		"menus.main.number: is":      menu(func(m *Menu) { m.Number = "main" }),
+		"menus.main.say":             menu(func(m *Menu) { m.Say = nil }),
+		"menus.main.keys: are":       menu(func(m *Menu) { m.Keys = nil }),
+		"menus.main.keys: \"x\"":     menu(func(m *Menu) { m.Keys = map[string]string{"x": "1001"} }),
+		"menus.main.keys: \"\"":      menu(func(m *Menu) { m.Keys = map[string]string{"1": ""} }),
+		"menus.main.names":           menu(func(m *Menu) { m.Names = "1" }),
+		"menus.main.wait":            menu(func(m *Menu) { m.Wait = 0 }),
+		"menus.main.tries":           menu(func(m *Menu) { m.Tries = 0 }),
+		"menus.main.then: is":        menu(func(m *Menu) { m.Then = "1600" }),
+		"menus.main.then: no rule":   menu(func(m *Menu) { m.Then = "9" }),
+		"menus.main.keys.1: nobody":  menu(func(m *Menu) { m.Keys["1"] = "112" }),
+		"queues.help.agents: must":   queue(func(q *Queue) { q.Agents = nil }),
+		"queues.help.agents[1]":      queue(func(q *Queue) { q.Agents = []string{"1", "1"} }),
+		"queues.help.penalties":      queue(func(q *Queue) { q.Penalties = map[string]int{"1002": 1} }),
+		"queues.help.announce":       queue(func(q *Queue) { q.Announce = time.Second }),
+		"queues.help.calls":          queue(func(q *Queue) { q.Calls = 0 }),
+		"queues.help.max_wait":       queue(func(q *Queue) { q.MaxWait = 0 }),
+		"queues.help.then: no rule":  queue(func(q *Queue) { q.Then = "9" }),
+		"queues.help.ring":           queue(func(q *Queue) { q.Ring = 0 }),
+		"rooms.board.parties":        room(func(r *Room) { r.Parties = 1 }),
+		"rooms.board.ends":           room(func(r *Room) { r.Wait, r.Ends = true, true }),
+		"rules[0].room: there is no": {Rules: []Rule{{Number: "1", Do: "room", Room: "none"}}},
+	} {
+		_, err := Compile(f)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("%q: %v", want, err)
+		}
+	}
+	f := queue(func(*Queue) {})
+	f.Rooms = map[string]Room{"board": {Number: "1700", Parties: 2}}
+	if _, err := Compile(f); err == nil || !strings.Contains(err.Error(), "1700 is the number of queue help, too") {
+		t.Error(err)
+	}
+}
