@@ -42,6 +42,10 @@ func (s *Session) take(p *rtp.Packet, n *negotiated) {
 	case s.echoes:
 		s.echo(p, n)
 	default:
+		if n.event == "" && s.keys != nil {
+			s.heard = n.law.Decode(s.heard[:0], p.Payload)
+			s.inband.hear(s.heard, s.Key)
+		}
 		if e := s.ear.Load(); e != nil {
 			e.hear(n.law, p)
 		}

@@ -48,6 +48,8 @@ type Session struct {
 	ear    atomic.Pointer[ear]   // nil: nothing is recorded
 	keys   chan byte             // nil: keys are nobody's
 	event  event                 // the last key that came in the media
+	inband inband                // keys of far sides that have no events
+	heard  []int16               // what hear decodes for it
 	cancel context.CancelFunc    // ends a script; nil: there is none
 }
 
