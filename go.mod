@@ -34,6 +34,7 @@ require (
 require (
 	github.com/miekg/dns v1.1.73
 	github.com/pion/dtls/v3 v3.1.15
+	github.com/wneessen/go-mail v0.8.1
 )
 
 require (

@@ -4,7 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 . deploy/need.sh
-need baresip-core chromium linphone-cli sip-tester kamailio kamailio-tls-modules tcpdump iproute2 ethtool procps \
+need baresip-core python3-aiosmtpd chromium linphone-cli sip-tester kamailio kamailio-tls-modules tcpdump iproute2 ethtool procps \
 	gcc libc6-dev clang-14 llvm-14 || echo "some tests will fail for want of these"
 command -v npm >/dev/null 2>&1 || need npm || echo "the tests with a browser will fail"
 deploy/lab/browser/build.sh >/dev/null || echo "no JsSIP could be fetched; the tests with a browser will fail"

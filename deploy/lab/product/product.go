@@ -46,6 +46,7 @@ type Options struct {
 	Secrets string  // lines of YAML that replace the exchange's secrets section; empty: the encrypted file
 	Trunk   bool    // a trunk "carrier" to the host Carrier, port 5060, with credentials
 	Music   float64 // what the exchange plays to who waits, Hz; 0: as shipped
+	Mail    bool    // a mail server gets messages of mailboxes
 	IPv6    bool    // remote phones may also come by TLS over IPv6; namespaces only
 }
 
@@ -57,7 +58,8 @@ type Product struct {
 	Lab      *lab.Lab
 	Border   *lab.Process
 	Exchange *lab.Process
-	Dir      string // configurations, certificates, state
+	Dir      string          // configurations, certificates, state
+	Mail     *lab.MailServer // if Options.Mail says so
 
 	t    lab.TB
 	opts Options
@@ -69,6 +71,9 @@ func Start(t lab.TB, l *lab.Lab, o Options) *Product {
 	p := &Product{Lab: l, Dir: filepath.Join(l.Dir, "product"), t: t, opts: o}
 	if l.Namespaced() {
 		p.route()
+	}
+	if o.Mail {
+		p.Mail = l.Exchange.MailServer(l.Core)
 	}
 	p.quickstart()
 	p.write("sbc.yaml", sbcConfig)
@@ -158,7 +163,7 @@ func (p *Product) write(name, text string) {
 		"Outside": p.Outside(), "OutsideUDP": p.OutsideUDP(), "Peer": p.Peer(), "Inside": p.Inside(), "InsideTLS": p.InsideTLS(), "Carrier": p.CarrierAddr(),
 		"Core": l.Exchange.Port(l.Core, 5070), "BorderInside": l.DMZ.Addr(l.Core), "CarrierHost": l.Carrier.Addr(l.Internet),
 		"Outside6": p.Outside6(), "Web": p.Web(), "Page": lab.BrowserOrigin, "Level": or(os.Getenv(LevelEnv), "info"),
-		"Voice": l.Voice.Prefix, "XDP": p.xdp(), "Media": p.media(),
+		"Voice": l.Voice.Prefix, "XDP": p.xdp(), "Media": p.media(), "Mail": p.Mail,
 	}
 	if p.opts.Music > 0 {
 		data["Music"] = l.ToneFile("music.wav", p.opts.Music)

@@ -26,6 +26,8 @@ type Mailboxes interface {
 	MessageSound(ctx context.Context, mailbox, id string) ([]byte, error)
 	DeleteMessage(mailbox, id string) error
 	SetPIN(ctx context.Context, mailbox, pin string) error
+	SetEmail(ctx context.Context, extension, address string) error
+	SetMailPassword(ctx context.Context, password string) error
 }
 
 // message is a message as commands show it.
@@ -42,6 +44,11 @@ type message struct {
 // soundResponse is the answer to GET …/sound.
 type soundResponse struct {
 	WAV []byte `json:"wav"`
+}
+
+// emailRequest is the body of PUT …/email.
+type emailRequest struct {
+	Address string `json:"address"` // empty: none
 }
 
 // pinRequest is the body of PUT …/pin.
@@ -71,6 +78,27 @@ func mailboxRoutes(s *control.Server, x Exchange) {
 	handle("DELETE /mailboxes/{number}/messages/{id}", func(r *http.Request, mailbox string) (any, error) {
 		return nil, x.DeleteMessage(mailbox, r.PathValue("id"))
 	})
+	s.Handle("PUT /mail/password", func(r *http.Request) (any, error) {
+		var req passwordRequest
+		if err := control.Decode(r, &req); err != nil {
+			return nil, err
+		}
+		if req.Password == "" || len(req.Password) > maxPassword {
+			return nil, control.Errorf(http.StatusBadRequest, "the password must have 1 to %d characters", maxPassword)
+		}
+		return nil, x.SetMailPassword(r.Context(), req.Password)
+	})
+	s.Handle("PUT /extensions/{number}/email", func(r *http.Request) (any, error) {
+		number := r.PathValue("number")
+		if _, ok := x.Store().Extension(number); !ok {
+			return nil, unknown(number)
+		}
+		var req emailRequest
+		if err := control.Decode(r, &req); err != nil {
+			return nil, err
+		}
+		return nil, unfit(x.SetEmail(r.Context(), number, req.Address))
+	})
 	handle("PUT /mailboxes/{number}/pin", func(r *http.Request, mailbox string) (any, error) {
 		var req pinRequest
 		if err := control.Decode(r, &req); err != nil {
@@ -94,7 +122,7 @@ func mailboxFault(err error) error {
 }
 
 func mailboxCommands(a *command.Admin) []*cobra.Command {
-	return []*cobra.Command{mailboxList(a), mailboxSave(a), mailboxDelete(a), mailboxPIN(a)}
+	return []*cobra.Command{mailboxList(a), mailboxSave(a), mailboxDelete(a), mailboxPIN(a), mailPassword(a)}
 }
 
 func mailboxPath(mailbox string, more ...string) string {
@@ -154,6 +182,41 @@ func mailboxDelete(a *command.Admin) *cobra.Command {
 				return err
 			}
 			return a.Say(c, map[string]string{"removed": args[1]}, "message %s is removed", args[1])
+		},
+	}
+}
+
+func mailPassword(a *command.Admin) *cobra.Command {
+	return &cobra.Command{
+		Use: "smtp-password", Short: "Store the password of the mail server, read from standard input", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			pw, err := password(c, true)
+			if err != nil {
+				return err
+			}
+			if err := a.Do(c.Context(), "PUT", "/mail/password", passwordRequest{pw}, nil); err != nil {
+				return err
+			}
+			return a.Say(c, map[string]bool{"stored": true}, "the password of the mail server is stored")
+		},
+	}
+}
+
+func extensionEmail(a *command.Admin) *cobra.Command {
+	return &cobra.Command{
+		Use: "email NUMBER ADDRESS|off", Short: "Mail the messages of an extension's mailbox to an address, too", Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			address := args[1]
+			if address == "off" {
+				address = ""
+			}
+			if err := a.Do(c.Context(), "PUT", "/extensions/"+url.PathEscape(args[0])+"/email", emailRequest{address}, nil); err != nil {
+				return err
+			}
+			if address == "" {
+				return a.Say(c, map[string]string{"number": args[0], "email": ""}, "messages of extension %s are not mailed", args[0])
+			}
+			return a.Say(c, map[string]string{"number": args[0], "email": address}, "messages of extension %s are mailed to %s", args[0], address)
 		},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"brickhouse/pbx/internal/callcontrol"
 	"brickhouse/pbx/internal/media"
 	"brickhouse/pbx/internal/prompt"
 	"brickhouse/pbx/internal/store"
@@ -38,6 +39,45 @@ func (m mailboxes) DeleteMessage(mailbox, id string) error { return m.boxes.Dele
 
 func (m mailboxes) SetPIN(ctx context.Context, mailbox, pin string) error {
 	return m.boxes.SetPIN(ctx, mailbox, pin)
+}
+
+func (f *fake) SetEmail(ctx context.Context, number, address string) error {
+	if address == "nobody" {
+		return callcontrol.Unfit("that is no mail address")
+	}
+	return f.change(ctx, number, func(s *store.Services) { s.Email = address })
+}
+
+func (f *fake) SetMailPassword(_ context.Context, password string) error {
+	f.passwords["mail"] = password
+	return f.fault
+}
+
+// TestMail says where messages are mailed to, and how the mail server is told who we are.
+func TestMail(t *testing.T) {
+	r := newRig(t)
+	r.do("extension", "add", "1001")
+	if out := r.do("extension", "email", "1001", "a@example.com"); !strings.Contains(out, "mailed to a@example.com") {
+		t.Error(out)
+	}
+	if s := r.x.store.Services("1001"); s.Email != "a@example.com" {
+		t.Errorf("%+v", s)
+	}
+	r.do("extension", "email", "1001", "off")
+	if s := r.x.store.Services("1001"); s.Email != "" {
+		t.Errorf("%+v", s)
+	}
+	if _, err := r.stdin("secret\n", "mailbox", "smtp-password"); err != nil || r.x.passwords["mail"] != "secret" {
+		t.Errorf("%v, %v", err, r.x.passwords)
+	}
+	for args, want := range map[string]string{"1001 nobody": "no mail address", "1099 a@example.com": "no extension"} {
+		if status, _, errs := r.run(append([]string{"extension", "email"}, strings.Fields(args)...)...); status != 2 || !strings.Contains(errs, want) {
+			t.Errorf("%s: %d %s", args, status, errs)
+		}
+	}
+	if _, err := r.stdin("", "mailbox", "smtp-password"); err == nil {
+		t.Error("an empty password is taken")
+	}
 }
 
 func (f *fake) SetVoicemail(ctx context.Context, number string, on bool) error {

@@ -110,7 +110,7 @@ func serviceCommands(a *command.Admin) []*cobra.Command {
 	return []*cobra.Command{
 		extensionForward(a), extensionBlock(a),
 		extensionSwitch(a, "dnd", "Let no call ring: callers hear busy"), extensionSwitch(a, "waiting", "Let a second call ring while the extension is in one"),
-		extensionAgent(a),
+		extensionAgent(a), extensionEmail(a),
 		extensionSwitch(a, "voicemail", "Let a mailbox take the calls that nobody answers and no forward takes"),
 	}
 }
@@ -232,6 +232,9 @@ func addServices(t *control.Table, s *store.Services) {
 	}
 	if s.Voicemail {
 		t.Add("voicemail", "on")
+	}
+	if s.Email != "" {
+		t.Add("messages are mailed to", s.Email)
 	}
 	if s.Agent != "" {
 		t.Add("agent", s.Agent)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"brickhouse/pbx/internal/mail"
 	"brickhouse/pbx/internal/media"
 	"brickhouse/pbx/internal/store"
 	"brickhouse/pbx/internal/voicemail"
@@ -18,6 +19,14 @@ func (c *Control) SetVoicemail(ctx context.Context, extension string, on bool) e
 		return unfit("an extension with this number can't have a mailbox")
 	}
 	return c.change(ctx, extension, func(s *store.Services) error { s.Voicemail = on; return nil })
+}
+
+// SetEmail has an extension's messages mailed to an address; empty: to none.
+func (c *Control) SetEmail(ctx context.Context, extension, address string) error {
+	if address != "" && !mail.IsAddress(address) {
+		return unfit("%q is no mail address", address)
+	}
+	return c.change(ctx, extension, func(s *store.Services) error { s.Email = address; return nil })
 }
 
 // hasMailbox reports whether an extension has a mailbox.

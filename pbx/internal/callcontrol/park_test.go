@@ -115,9 +115,7 @@ func TestParkBlind(t *testing.T) {
 	if row := r.slot("*681", "1009"); row.By != "1001" || row.Call == "" {
 		t.Errorf("parked %+v", row)
 	}
-	if row := r.rowOf("*68"); row.Callee != "*681" || row.Caller != "1009" { // what lamps show
-		t.Errorf("row %+v", row)
-	}
+	r.rowIs("*68", "1009", "*681") // what lamps show
 	d := r.reaches("1002", "*681")
 	second, v := r.dials("1003", "*681") // at the same time
 	if !v.OK() {
@@ -130,9 +128,7 @@ func TestParkBlind(t *testing.T) {
 	agrees(d.Party)
 	r.caller.NextAck()
 	r.free()
-	if row := r.rowOf("*68"); row.Callee != "1002" {
-		t.Errorf("row of the call that was fetched: %+v", row)
-	}
+	r.rowIs("*68", "1009", "1002")
 	if r.control.parties.busy("1001", "") || !r.control.parties.busy("1002", "") {
 		t.Error("who parked counts as busy, or who fetched does not")
 	}
@@ -166,6 +162,7 @@ func TestParkAttended(t *testing.T) {
 	if row := r.slot("*681", "1009"); row.By != "1001" {
 		t.Errorf("parked %+v", row)
 	}
+	r.rowIs("*68", "1009", "*681")
 	if r.control.parties.busy("1001", "") {
 		t.Error("who parked counts as busy")
 	}

@@ -54,9 +54,7 @@ func TestPickUp(t *testing.T) {
 			stops()
 			res := asked.Response(200)
 			r.caller.Ask(r.flow, asked.Sent.Within(res, sip.ACK))
-			if row := r.rowOf("1001"); row.Caller != "1009" || row.Callee != "1002" {
-				t.Errorf("row %+v", row)
-			}
+			r.rowIs("1001", "1009", "1002")
 			if !r.control.parties.busy("1002", "") {
 				t.Error("who picked up does not count as busy")
 			}

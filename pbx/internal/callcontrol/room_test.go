@@ -5,7 +5,6 @@ import (
 
 	"brickhouse/pbx/internal/conference"
 	"brickhouse/pbx/internal/dialplan"
-	"brickhouse/pbx/internal/store"
 	"brickhouse/shared/verdict"
 )
 
@@ -49,9 +48,7 @@ func TestRoom(t *testing.T) {
 		}
 		return ""
 	})
-	if row := r.rowOf("4930888"); row.Callee != "1800" || row.State != store.CallUp {
-		t.Errorf("row %+v", row)
-	}
+	r.rowIs("4930888", "1001", "1800")
 	if err := r.control.EndConference("board"); err != nil {
 		t.Fatal(err)
 	}

@@ -115,9 +115,9 @@ func (a *attempt) joined(j b2bua.Joined) {
 	} else {
 		a.row.Callee = number
 	}
-	a.put(a.row.State)
 	a.c.parties.drop(a.id)
 	a.c.parties.talks(a.id, a.row.Caller, a.row.Callee)
+	a.put(a.row.State)
 }
 
 // Replace has the caller take the place of another phone of its account in a call (RFC 3891). The call goes on, and so

@@ -1,6 +1,7 @@
 package callcontrol
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -121,6 +122,17 @@ func (r *rig) rowOf(dialled string) *store.Call {
 		return "there is no call to " + dialled
 	})
 	return row
+}
+
+// rowIs waits until the row of a number that was dialled has these parties.
+func (r *rig) rowIs(dialled, caller, callee string) {
+	r.t.Helper()
+	eventually(r.t, func() string {
+		if row := r.rowOf(dialled); row.Caller != caller || row.Callee != callee {
+			return fmt.Sprintf("row %+v, want %s and %s", row, caller, callee)
+		}
+		return ""
+	})
 }
 
 // TestTransferByCarrier: a carrier may have called on by us what it may call, and no more.

@@ -9,6 +9,7 @@ import (
 
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/events"
+	"brickhouse/pbx/internal/mail"
 	"brickhouse/pbx/internal/media"
 	"brickhouse/pbx/internal/music"
 	"brickhouse/pbx/internal/voicemail"
@@ -39,6 +40,7 @@ type Config struct {
 	Session   b2bua.SessionConfig     `yaml:"session" doc:"Session timers (RFC 4028): a call whose far side is gone ends, though nobody hung up."`
 	Prompts   string                  `yaml:"prompts" doc:"Directory of files NAME.wav (8 kHz mono, 16 bit or µ-law) that are said in place of the shipped prompts of these names, or that menus say. Empty: none. Read again on SIGHUP."`
 	Music     music.Config            `yaml:"music" doc:"What who waits hears."`
+	Mail      mail.Config             `yaml:"mail" doc:"The mail server that gets messages of mailboxes. A change takes a restart."`
 	Voicemail voicemail.Config        `yaml:"voicemail" doc:"Mailboxes of extensions. A change takes a restart."`
 	Events    events.Config           `yaml:"events" doc:"Busy lamps, presence and waiting messages (SUBSCRIBE, PUBLISH). A change takes a restart."`
 	Limits    Limits                  `yaml:"limits" doc:"What the exchange takes on."`
@@ -107,6 +109,7 @@ func Default() Config {
 		Session:   b2bua.DefaultSession(),
 		Events:    events.DefaultConfig(),
 		Music:     music.DefaultConfig(),
+		Mail:      mail.DefaultConfig(),
 		Voicemail: voicemail.DefaultConfig(),
 		Digest:    Digest{MD5: true, NonceLife: 5 * time.Minute},
 		Limits: Limits{
@@ -151,6 +154,7 @@ func (c *Config) Validate() []conffile.Fault {
 	}
 	bad(c.Digest.NonceLife < 10*time.Second, "digest.nonce_life", "must be at least 10s", "leave it away")
 	bad(!c.Core.Listen.IsValid() && len(c.Phones.Interfaces) == 0, "phones.interfaces", "neither phones nor a border can reach the exchange", "name at least one interface, or core.listen")
+	fs = append(fs, c.Mail.Check("mail")...)
 	fs = append(fs, c.Session.Check()...)
 	fs = append(fs, c.Events.Check("events")...)
 	fs = append(fs, c.Voicemail.Check("voicemail")...)

@@ -345,6 +345,9 @@ func (x *Exchange) Run(ctx context.Context) {
 	defer context.AfterFunc(x.closing, cancel)()
 	var beside sync.WaitGroup
 	defer beside.Wait()
+	if x.cfg.Mail.Server != "" {
+		beside.Go(func() { x.voicemail.Mail(ctx) })
+	}
 	for _, a := range x.accountsAway {
 		beside.Go(func() { a.run(ctx) })
 	}

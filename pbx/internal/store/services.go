@@ -35,6 +35,7 @@ type Services struct {
 	BlockAnonymous bool                 `json:"block_anonymous,omitempty"` // callers without a number
 	Voicemail      bool                 `json:"voicemail,omitempty"`       // its mailbox takes the calls that nothing else becomes of
 
+	Email string `json:"email,omitempty"` // where its mailbox's messages are mailed to
 	Agent string `json:"agent,omitempty"` // "in", "out" or "paused" at its queues; empty: as they say
 
 	row

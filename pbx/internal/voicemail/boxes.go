@@ -28,6 +28,7 @@ import (
 	"sync"
 	"time"
 
+	"brickhouse/pbx/internal/mail"
 	"brickhouse/pbx/internal/pin"
 	"brickhouse/pbx/internal/prompt"
 	"brickhouse/shared/conffile"
@@ -71,6 +72,8 @@ type Options struct {
 	Prompts *prompt.Library
 	Owner   func(extension string) bool                  // tells whether an extension has a mailbox
 	Waiting func(extension string, fresh, old int) error // hears of each change; when it returns, lamps may show it
+	Address func(extension string) string                // where its messages are mailed to; empty: nowhere. nil: no mail is sent
+	Post    func(ctx context.Context, m mail.Mail) error // sends a mail (mail.Sender)
 	Log     *slog.Logger
 	Now     func() time.Time
 }
@@ -79,13 +82,14 @@ type Options struct {
 type Boxes struct {
 	opt  Options
 	pins *pin.Keeper
+	mail chan struct{} // has a token when there is a mail to send
 
 	mu sync.Mutex // one changes the files at a time; reading needs no lock
 }
 
 // Open opens the mailboxes: what was being recorded when the program ended becomes a message.
 func Open(opt Options) (*Boxes, error) {
-	b := &Boxes{opt: opt, pins: newPINs(opt)}
+	b := &Boxes{opt: opt, pins: newPINs(opt), mail: make(chan struct{}, 1)}
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -193,7 +197,7 @@ func (b *Boxes) recover() error {
 			path := filepath.Join(dir, f.id+"."+f.folder)
 			switch {
 			case f.folder == part && time.Duration(f.size)*time.Second/tone.Rate >= b.opt.MinLength:
-				err = os.Rename(path, filepath.Join(dir, f.id+"."+string(New)))
+				err = errors.Join(b.announceLocked(d.Name(), dir, f.id), os.Rename(path, filepath.Join(dir, f.id+"."+string(New))))
 				b.opt.Log.Warn("a message was cut by a crash; what was recorded is kept", "mailbox", d.Name(), "message", f.id)
 			case f.folder == part, f.folder == copying:
 				err = os.Remove(path)
@@ -346,7 +350,7 @@ func (b *Boxes) Copy(mailbox, id, to string) error {
 	if err := copyFile(path, half); err != nil {
 		return errors.Join(err, os.Remove(half))
 	}
-	if err := os.Rename(half, filepath.Join(dir, name+"."+string(New))); err != nil {
+	if err := errors.Join(b.announceLocked(to, dir, name), os.Rename(half, filepath.Join(dir, name+"."+string(New)))); err != nil {
 		return err
 	}
 	if err := syncDir(dir); err != nil {
@@ -392,80 +396,6 @@ func (b *Boxes) room(mailbox string) (dir, id string, err error) {
 	return dir, fmt.Sprintf("%013d-%s", b.opt.Now().UnixMilli(), hex.EncodeToString(random)), nil
 }
 
-// recording is a message that is being left.
-type recording struct {
-	b       *Boxes
-	mailbox string
-	dir, id string
-	file    *sealer
-	sound   []byte
-	samples int
-}
-
-// begin begins a message. Errors: ErrFull, ErrNoMailbox, those of the secret store and of the disk.
-func (b *Boxes) begin(ctx context.Context, h Header) (*recording, error) {
-	key, err := b.key(ctx)
-	if err != nil {
-		return nil, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	dir, id, err := b.room(h.Mailbox)
-	if err != nil {
-		return nil, err
-	}
-	f, err := create(filepath.Join(dir, id+"."+part), key, h)
-	if err != nil {
-		return nil, err
-	}
-	return &recording{b: b, mailbox: h.Mailbox, dir: dir, id: id, file: f}, syncDir(dir)
-}
-
-// writeSize is how much sound is written at a time, in bytes: what the end of the program can take is less.
-const writeSize = tone.Rate / 2
-
-// Write adds sound, linear at 8 kHz.
-func (r *recording) Write(pcm []int16) error {
-	r.sound = tone.MuLaw.Encode(r.sound, pcm)
-	r.samples += len(pcm)
-	if len(r.sound) < writeSize {
-		return nil
-	}
-	return r.flush()
-}
-
-func (r *recording) flush() error {
-	err := r.file.write(r.sound, r.b.opt.Now())
-	r.sound = r.sound[:0]
-	return err
-}
-
-// Length is how much was recorded.
-func (r *recording) Length() time.Duration { return time.Duration(r.samples) * time.Second / tone.Rate }
-
-// Keep makes it a message. When it returns, the message is on disk.
-func (r *recording) Keep() error {
-	if err := errors.Join(r.flush(), r.file.finish()); err != nil {
-		return err
-	}
-	b := r.b
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err := os.Rename(filepath.Join(r.dir, r.id+"."+part), filepath.Join(r.dir, r.id+"."+string(New))); err != nil {
-		return err
-	}
-	if err := syncDir(r.dir); err != nil {
-		return err
-	}
-	b.tell(r.mailbox, r.dir)
-	return nil
-}
-
-// Drop throws it away.
-func (r *recording) Drop() error {
-	return errors.Join(r.file.file.Close(), os.Remove(filepath.Join(r.dir, r.id+"."+part)))
-}
-
 // Remove removes a mailbox with all that is in it, and its PIN.
 func (b *Boxes) Remove(ctx context.Context, mailbox string) error {
 	if !Fits(mailbox) {
@@ -476,10 +406,7 @@ func (b *Boxes) Remove(ctx context.Context, mailbox string) error {
 	if err := os.RemoveAll(filepath.Join(b.opt.Dir, mailbox)); err != nil {
 		return err
 	}
-	if err := b.pins.Delete(ctx, mailbox); err != nil {
-		return err
-	}
-	return nil
+	return b.pins.Delete(ctx, mailbox)
 }
 
 // Where the key of all mailboxes is in the secret store, and how it is called there.
