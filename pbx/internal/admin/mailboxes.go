@@ -125,8 +125,11 @@ func mailboxCommands(a *command.Admin) []*cobra.Command {
 	return []*cobra.Command{mailboxList(a), mailboxSave(a), mailboxDelete(a), mailboxPIN(a), mailPassword(a)}
 }
 
-func mailboxPath(mailbox string, more ...string) string {
-	path := "/mailboxes/" + url.PathEscape(mailbox)
+func mailboxPath(mailbox string, more ...string) string { return below("/mailboxes/", mailbox, more) }
+
+// below is the path of a thing, and of what belongs to it.
+func below(kind, name string, more []string) string {
+	path := kind + url.PathEscape(name)
 	for _, m := range more {
 		path += "/" + url.PathEscape(m)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -105,13 +104,7 @@ func roomCommands(a *command.Admin) []*cobra.Command {
 	return []*cobra.Command{roomList(a), roomShow(a), roomLock(a), roomMute(a), roomEnd(a), roomPIN(a)}
 }
 
-func roomPath(name string, more ...string) string {
-	path := "/rooms/" + url.PathEscape(name)
-	for _, m := range more {
-		path += "/" + url.PathEscape(m)
-	}
-	return path
-}
+func roomPath(name string, more ...string) string { return below("/rooms/", name, more) }
 
 func rooms(c *cobra.Command, a *command.Admin) ([]room, error) {
 	var list []room

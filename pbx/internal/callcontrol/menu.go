@@ -58,9 +58,5 @@ func (a *attempt) led(w b2bua.Refer, number string) (b2bua.Plan, error) {
 	}
 	who := a.party(w)
 	who.led = a.caller.led + 1
-	_, plan, v := a.c.prepare(w.Flow, who, number, "")
-	if !v.OK() {
-		return plan, &b2bua.Refusal{Code: v.Code, Reason: v.Reason}
-	}
-	return plan, nil
+	return a.c.callFor(w, who, number, "")
 }

@@ -144,11 +144,7 @@ func (a *attempt) comeBack(w b2bua.Refer, p *parking) (b2bua.Plan, error) {
 	who := a.party(w)
 	f := a.plan.Features()
 	who.only = &only{among: []string{p.by}, ring: f.NoAnswer, prefix: "Parked: "}
-	_, plan, v := a.c.prepare(w.Flow, who, p.by, "")
-	if !v.OK() {
-		return plan, &b2bua.Refusal{Code: v.Code, Reason: v.Reason}
-	}
-	return plan, nil
+	return a.c.callFor(w, who, p.by, "")
 }
 
 // fetch gives who dials the call that is parked.

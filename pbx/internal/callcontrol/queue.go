@@ -186,11 +186,7 @@ func (a *attempt) callAgents(w b2bua.Refer, p *queue.Place, agents []string, q d
 	w.Account = q.Number
 	who := a.party(w)
 	who.only = &only{among: agents, ring: q.Ring, prefix: q.Prefix, queue: q.Number, place: p}
-	_, plan, v := a.c.prepare(w.Flow, who, q.Number, "")
-	if !v.OK() {
-		return plan, &b2bua.Refusal{Code: v.Code, Reason: v.Reason}
-	}
-	return plan, nil
+	return a.c.callFor(w, who, q.Number, "")
 }
 
 // only says that a call is to the phones of certain extensions, and that nothing else becomes of it: no forward, no mailbox.

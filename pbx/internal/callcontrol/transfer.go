@@ -50,7 +50,12 @@ func (a *attempt) refer(w b2bua.Refer) (b2bua.Plan, error) {
 	if !a.c.holds(w.Account) {
 		return b2bua.Plan{}, &b2bua.Refusal{Code: sip.StatusForbidden, Reason: verdict.TransferRefused}
 	}
-	_, plan, v := a.c.prepare(w.Flow, a.onBehalf(w), Dialled(w.Target.User), w.Account)
+	return a.c.callFor(w, a.onBehalf(w), Dialled(w.Target.User), w.Account)
+}
+
+// callFor prepares the call that a transfer, or a service, makes for a party.
+func (c *Control) callFor(w b2bua.Refer, who Caller, dialled, transferor string) (b2bua.Plan, error) {
+	_, plan, v := c.prepare(w.Flow, who, dialled, transferor)
 	if !v.OK() {
 		return plan, &b2bua.Refusal{Code: v.Code, Reason: v.Reason}
 	}

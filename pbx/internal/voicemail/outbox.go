@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,14 +130,7 @@ func (b *Boxes) mailOne(ctx context.Context, mailbox, id string) error {
 		return err
 	}
 	defer o.Close()
-	sound := make([]byte, 0, tone.Rate*60)
-	for piece := make([]byte, tone.Rate); ; {
-		n, err := o.Read(piece)
-		sound = append(sound, piece[:n]...)
-		if err != nil {
-			break // what a crash has cut is mailed as far as it goes
-		}
-	}
+	sound, _ := io.ReadAll(o) // what a crash has cut is mailed as far as it goes
 	return b.opt.Post(ctx, letter(to, mailbox, o.Header, sound))
 }
 
