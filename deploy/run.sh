@@ -54,6 +54,7 @@ grep -hoE 'msg="?(guard|ban filter)[^$]*' "$dir/sbc.log" | head -n 3 || true
 
 # The ports are those of the configuration, which may be older than this command line.
 border=$(sed -nE 's/.*transport: tls, listen: "[^"]*:([0-9]+)".*/\1/p' "$dir/sbc.yaml" | head -n 1)
+api=$(sed -nE '/^api:/,/^$/s/.*listen: "[^"]*:([0-9]+)".*/\1/p' "$dir/pbx.yaml" | head -n 1)
 phones=$(sed -nE 's/.*transport: udp, listen: "([^"]*)".*/\1/p' "$dir/pbx.yaml" | head -n 1)
 bin/demo -sbc "127.0.0.1:$border" -ca "$dir/ca.crt" -pbx "$phones" -accounts "$dir/accounts.json" -control "$dir/sbc.sock"
 
@@ -61,6 +62,7 @@ cat <<EOF
 
 Both programs are up. Accounts are in $dir/accounts.json, the certificate to trust in $dir/ca.crt.
   remote phones   TLS port $border, SRTP        inside phones   $phones, UDP or TCP
+  programs        ${api:+https://localhost:$api/v1/openapi.json, }key: bin/pbx key add me --scope read --socket $dir/pbx.sock
   try  bin/sbc ban list --socket $dir/sbc.sock     bin/pbx registration list --socket $dir/pbx.sock
 For phones on your network: remove $dir, then make run ADDRESS=<this machine's address>.
 Ctrl-C ends both.

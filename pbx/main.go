@@ -59,13 +59,17 @@ func serve(ctx context.Context, path string) error {
 			return nil, command.Bad(err)
 		}
 		admin.Routes(a, x, time.Now)
+		if err := x.Serve(a); err != nil {
+			x.Close()
+			return nil, command.Bad(err)
+		}
 		return x, nil
 	}
-	return command.Serve(ctx, s, func(_ context.Context, core command.Core, _ *slog.Logger) error {
+	return command.Serve(ctx, s, func(ctx context.Context, core command.Core, _ *slog.Logger) error {
 		cfg, err := load(path)
 		if err != nil {
 			return err
 		}
-		return core.(*exchange.Exchange).Reload(cfg)
+		return core.(*exchange.Exchange).Reload(ctx, cfg)
 	})
 }

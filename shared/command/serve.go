@@ -27,6 +27,11 @@ type Service struct {
 	Build func(ctx context.Context, log *slog.Logger, m *telemetry.Metrics, admin *control.Server) (Core, error)
 }
 
+// programVersion is the answer of GET /version.
+type programVersion struct {
+	Version string `json:"version"`
+}
+
 // Core is the running part of a program.
 type Core interface {
 	Run(ctx context.Context)
@@ -47,17 +52,20 @@ func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core
 		scrape  *telemetry.MetricsServer
 	)
 	again := reloader(reload, log)
-	admin.Handle("POST /reload", func(r *http.Request) (any, error) {
+	control.Route(admin, "POST /reload", control.Operation{
+		ID: "reload", Summary: "Read the configuration again, whole or not at all", Area: "program",
+	}, func(r *http.Request, _ control.None) (none control.None, err error) {
 		if err := again.do(r.Context()); err != nil {
-			return nil, control.Errorf(http.StatusConflict, "%v; nothing has changed", err)
+			return none, control.Errorf(http.StatusConflict, "%v; nothing has changed", err)
 		}
-		return nil, nil
+		return none, nil
 	})
 	admin.HandleHTTP("GET /metrics", metrics.Handler())
-	admin.Handle("GET /version", func(*http.Request) (any, error) { return map[string]string{"version": s.Version}, nil })
-	running, stop := context.WithCancel(context.Background())
+	control.Route(admin, "GET /version", control.Operation{ID: "getVersion", Summary: "Show which version runs"},
+		func(*http.Request, control.None) (programVersion, error) { return programVersion{s.Version}, nil })
+	alive, stop := context.WithCancel(context.Background())
 	defer stop()
-	go govern(running)
+	go govern(alive)
 	r := lifecycle.New(log, lifecycle.NewNotifier(os.Getenv))
 	r.Add(
 		lifecycle.Component{
@@ -87,9 +95,9 @@ func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core
 					return err
 				}
 				again.use(core)
-				go core.Run(running)
+				go core.Run(alive)
 				if sampler != nil {
-					go sampler.Run(running)
+					go sampler.Run(alive)
 				}
 				return nil
 			},
@@ -100,7 +108,7 @@ func Serve(ctx context.Context, s Service, reload func(ctx context.Context, core
 				}
 				return sampler.Flush(ctx, true)
 			},
-			Reload: again.do,
+			Reload: func(ctx context.Context) error { return again.do(control.WithCaller(ctx, "program", "signal")) },
 		},
 	)
 	signals, giveBack := lifecycle.Signals()

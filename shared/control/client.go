@@ -154,7 +154,7 @@ func (c *Client) Stream(ctx context.Context, path string, each func(line json.Ra
 	for sc.Scan() {
 		line := sc.Bytes()
 		if bytes.HasPrefix(line, []byte(`{"error":`)) {
-			return answerError(res.StatusCode, line)
+			return streamError(line)
 		}
 		if err := each(append(json.RawMessage(nil), line...)); err != nil {
 			return err
@@ -167,6 +167,17 @@ func (c *Client) Stream(ctx context.Context, path string, each func(line json.Ra
 		return fmt.Errorf("reading the stream on %s: %w", c.path, err)
 	}
 	return nil
+}
+
+// streamError is the error at the end of a stream.
+func streamError(line []byte) error {
+	var e struct {
+		Error string `json:"error"`
+	}
+	if err := json.Unmarshal(line, &e); err != nil {
+		return fmt.Errorf("understanding the end of the stream: %w", err)
+	}
+	return &Error{Status: http.StatusOK, Message: e.Error}
 }
 
 // send returns an answer whose status is good.
@@ -183,7 +194,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 		}
 		body, kind = bytes.NewReader(data), "application/json"
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://local"+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, "http://local"+Prefix+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
 	}
@@ -203,16 +214,6 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 		return nil, fmt.Errorf("reading the answer on %s: %w", c.path, err)
 	}
 	return nil, answerError(res.StatusCode, text)
-}
-
-func answerError(status int, body []byte) error {
-	var e struct {
-		Error string `json:"error"`
-	}
-	if json.Unmarshal(body, &e) != nil || e.Error == "" {
-		e.Error = fmt.Sprintf("the program answered with status %d", status)
-	}
-	return &Error{Status: status, Message: e.Error}
 }
 
 func (c *Client) dialError(ctx context.Context, err error) error {

@@ -1,9 +1,12 @@
-// Package control is the local administration of a running program: JSON over HTTP/1.1 on a Unix socket that only its
-// owner may open (mode 0600). The server belongs to the program, the Client to its commands.
+// Package control is the administration of a running program: JSON over HTTP/1.1 on a Unix socket that only its
+// owner may open (mode 0600), and with TLS for who has a key. The server belongs to the program, the Client to its commands.
+//
+// What a Route does is described: the server makes the OpenAPI document from its Go types, and refuses what is not as the document says. Only
+// such routes can be asked with a key; a change is noted in the audit before it is answered.
 //
 // Handlers return a value or an error; the server turns either into JSON. Streams send one JSON value a line (ndjson)
 // until the caller goes away. Requests, their number and the time that each may take are bounded. Who calls is known
-// from the kernel (SO_PEERCRED) and handed to the handlers as Caller, for the audit's sake.
+// from the kernel (SO_PEERCRED), or by the key: Caller.
 package control
 
 import (
@@ -18,6 +21,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // Bounds of the server.
@@ -30,23 +35,7 @@ const (
 	idleTimeout    = time.Minute
 )
 
-// Error is an error that a handler gives an HTTP status; any other error is answered with 500. The text reaches the caller.
-type Error struct {
-	Status  int
-	Message string
-}
-
-func (e *Error) Error() string { return e.Message }
-
-// BadInput reports whether the caller is at fault: its command ends with status 2.
-func (e *Error) BadInput() bool { return e.Status >= 400 && e.Status < 500 }
-
-// Errorf returns an Error with a formatted message.
-func Errorf(status int, format string, args ...any) error {
-	return &Error{Status: status, Message: fmt.Sprintf(format, args...)}
-}
-
-// Handler answers one request with a value that becomes JSON; nil becomes an empty object.
+// Handler answers one request with a value that becomes JSON; nil: the answer has no body (204).
 type Handler func(r *http.Request) (any, error)
 
 // Stream answers one request with any number of values, whose first key must not be "error": that marks the end by an error.
@@ -56,34 +45,38 @@ type Stream func(r *http.Request, send func(any) error) error
 type Server struct {
 	log  *slog.Logger
 	mux  *http.ServeMux
-	http *http.Server
+	http *http.Server // on the Unix socket
 	// How large a body may be that is no JSON: an int64 by pattern. Requests are answered while routes are still added.
 	uploads sync.Map
 
-	mu     sync.Mutex
-	socket *socket
-	done   chan struct{} // closed when serving ended; made by Listen
+	described  sync.RWMutex
+	doc        *huma.OpenAPI
+	operations map[string]Operation // by pattern, with the prefix
+	note       func(context.Context, Change) error
+
+	mu         sync.Mutex
+	socket     *socket
+	done       chan struct{} // closed when serving ended; made by Listen
+	remote     *http.Server  // with TLS and keys; nil: none
+	remoteDone chan struct{}
 }
 
-// NewServer returns a server without routes.
+// documentPattern is where the OpenAPI document is.
+const documentPattern = "GET " + Prefix + "/openapi.json"
+
+// NewServer returns a server without routes but that of its OpenAPI document.
 func NewServer(log *slog.Logger) *Server {
-	s := &Server{log: log, mux: http.NewServeMux()}
-	s.http = &http.Server{
-		Handler:           http.HandlerFunc(s.route),
-		ReadTimeout:       readTimeout,
-		ReadHeaderTimeout: readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ConnContext:       withCaller,
-	}
+	s := &Server{log: log, mux: http.NewServeMux(), doc: newDocument(), operations: map[string]Operation{}}
+	s.http = newHTTP(log, http.HandlerFunc(s.route))
+	s.http.ConnContext = withUser
+	s.mux.HandleFunc(documentPattern, s.document)
 	return s
 }
 
-// Handle adds a route; pattern is that of http.ServeMux with its method, as "GET /v1/bans/{address}". Routes may be
-// added while the server listens.
+// Handle adds a route that only commands of this program's version use; pattern is that of http.ServeMux with its method and without
+// Prefix, as "GET /bans/{address}". Routes may be added while the server listens.
 func (s *Server) Handle(pattern string, h Handler) {
+	pattern = Pattern(pattern)
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		v, err := h(r)
 		if _, ok := s.uploads.Load(pattern); ok { // reading the file may have taken long
@@ -94,27 +87,28 @@ func (s *Server) Handle(pattern string, h Handler) {
 			return
 		}
 		if v == nil {
-			v = struct{}{}
+			w.WriteHeader(http.StatusNoContent)
+			return
 		}
 		body, err := json.Marshal(v)
 		if err != nil {
 			s.fail(w, r, fmt.Errorf("encoding the answer: %w", err))
 			return
 		}
-		writeJSON(w, http.StatusOK, body)
+		write(w, http.StatusOK, jsonType, body)
 	})
 }
 
 // HandleUpload is Handle for a request whose body is a file of at most limit bytes, and not JSON. It may take as long as it likes, as long
 // as some of it comes: the limit of a request's time holds for each part.
 func (s *Server) HandleUpload(pattern string, limit int64, h Handler) {
-	s.uploads.Store(pattern, limit)
+	s.uploads.Store(Pattern(pattern), limit)
 	s.Handle(pattern, h)
 }
 
 // Stream adds a route that answers with ndjson.
 func (s *Server) Stream(pattern string, h Stream) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+	s.mux.HandleFunc(Pattern(pattern), func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
 		started := false
 		start := func() {
@@ -163,7 +157,7 @@ func Ready(r *http.Request) error {
 }
 
 // HandleHTTP adds a route of plain HTTP, as for metrics.
-func (s *Server) HandleHTTP(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
+func (s *Server) HandleHTTP(pattern string, h http.Handler) { s.mux.Handle(Pattern(pattern), h) }
 
 // route finds the handler; what the mux would answer itself (404, 405) becomes JSON.
 func (s *Server) route(w http.ResponseWriter, r *http.Request) {
@@ -214,57 +208,11 @@ func (p *statusOnly) Header() http.Header         { return p.header }
 func (p *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
 func (p *statusOnly) WriteHeader(int)             {}
 
-var errInternal = errors.New("internal error; see the program's log")
-
-// fail answers with {"error": ...}.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	status := http.StatusInternalServerError
-	var e *Error
-	if errors.As(err, &e) && e.Status >= 400 {
-		status = e.Status
-	}
-	body, merr := json.Marshal(map[string]string{"error": s.public(r, err)})
-	if merr != nil { // a map of strings always marshals
-		body = []byte(`{"error":"internal error"}`)
-	}
-	writeJSON(w, status, body)
-}
-
-// public is the text of err for the caller; what the caller did not cause is logged.
-func (s *Server) public(r *http.Request, err error) string {
-	var e *Error
-	if !errors.As(err, &e) {
-		s.log.Warn("admin request failed", "method", r.Method, "path", r.URL.Path, "err", err)
-	}
-	return err.Error()
-}
-
-func writeJSON(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", "application/json")
+func write(w http.ResponseWriter, status int, kind string, body []byte) {
+	w.Header().Set("Content-Type", kind)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n')) // the caller may be gone; there is nobody else to tell
-}
-
-// Decode reads the JSON body of a request strictly: unknown keys, a second value and more than MaxBody are errors of
-// status 400.
-func Decode(r *http.Request, into any) error {
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		var tooLarge *http.MaxBytesError
-		switch {
-		case errors.As(err, &tooLarge):
-			return Errorf(http.StatusRequestEntityTooLarge, "the request is larger than %d bytes", MaxBody)
-		case errors.Is(err, io.EOF):
-			return Errorf(http.StatusBadRequest, "the request has no body")
-		}
-		return Errorf(http.StatusBadRequest, "the request is not as expected: %v", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Errorf(http.StatusBadRequest, "the request holds more than one value")
-	}
-	return nil
 }
 
 // Listen creates the socket at path and serves in the background until Close.
@@ -281,29 +229,28 @@ func (s *Server) Listen(path string) error {
 	s.socket, s.done = sock, make(chan struct{})
 	go func() {
 		defer close(s.done)
-		ln := &limited{Listener: sock.listener, slots: make(chan struct{}, maxConnections), closed: make(chan struct{})}
-		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(bounded(sock.listener)); !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("admin socket failed", "path", path, "err", err)
 		}
 	}()
 	return nil
 }
 
-// Close ends the server and removes the socket. Requests that run may end until ctx does; streams are cut at once.
+// Close ends the server, with TLS too, and removes the socket. Requests that run may end until ctx does; streams are cut at once.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.socket == nil {
-		return nil
+	if s.remote != nil {
+		end(ctx, s.remote)
+		<-s.remoteDone
+		s.remote = nil
 	}
-	s.socket.remove()
-	short, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	if err := s.http.Shutdown(short); err != nil { // a stream is open: it would stay for ever
-		_ = s.http.Close()
+	if s.socket != nil {
+		s.socket.remove()
+		end(ctx, s.http)
+		<-s.done
+		s.socket = nil
 	}
-	<-s.done
-	s.socket = nil
 	return nil
 }
 
@@ -313,6 +260,10 @@ type limited struct {
 	slots  chan struct{}
 	once   sync.Once
 	closed chan struct{} // closed by Close
+}
+
+func bounded(ln net.Listener) net.Listener {
+	return &limited{Listener: ln, slots: make(chan struct{}, maxConnections), closed: make(chan struct{})}
 }
 
 func (l *limited) Accept() (net.Conn, error) {

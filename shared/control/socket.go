@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -191,7 +190,15 @@ func peer(c net.Conn) (*unix.Ucred, error) {
 
 type callerKey struct{}
 
-func withCaller(ctx context.Context, c net.Conn) context.Context {
+type caller struct{ name, from string }
+
+// WithCaller returns a context of a request that somebody sends from somewhere.
+func WithCaller(ctx context.Context, name, from string) context.Context {
+	return context.WithValue(ctx, callerKey{}, caller{name, from})
+}
+
+// withUser is WithCaller for the user whose process is at the other end of a Unix socket.
+func withUser(ctx context.Context, c net.Conn) context.Context {
 	cred, err := peer(c)
 	if err != nil {
 		return ctx
@@ -200,13 +207,21 @@ func withCaller(ctx context.Context, c net.Conn) context.Context {
 	if u, err := user.LookupId(strconv.Itoa(int(cred.Uid))); err == nil {
 		name = u.Username
 	}
-	return context.WithValue(ctx, callerKey{}, name)
+	return WithCaller(ctx, name, "socket")
 }
 
-// Caller is the name of the user whose process sent the request, as the kernel tells it; "unknown" if it does not.
-func Caller(r *http.Request) string {
-	if name, ok := r.Context().Value(callerKey{}).(string); ok {
-		return name
+// Caller is who sent the request: the user whose process did, as the kernel tells it, or the key; "unknown" without one.
+func Caller(ctx context.Context) string {
+	if c, ok := ctx.Value(callerKey{}).(caller); ok {
+		return c.name
+	}
+	return "unknown"
+}
+
+// Origin is where a request came from: "socket", or an address; "unknown" without one.
+func Origin(ctx context.Context) string {
+	if c, ok := ctx.Value(callerKey{}).(caller); ok {
+		return c.from
 	}
 	return "unknown"
 }

@@ -65,7 +65,7 @@ func TestUpload(t *testing.T) {
 		{"/refuse", strings.NewReader("a"), 409, "not now"},
 		{"/refuse", zeros(limit), 409, "not now"}, // it is not read at all
 		{"/fail", zeros(100), 500, "disk is full"},
-		{"/json", bytes.NewReader(make([]byte, MaxBody+1)), 400, "not as expected"},
+		{"/json", bytes.NewReader(make([]byte, MaxBody+1)), 413, "larger than"},
 		{"/nowhere", zeros(10), 404, "no such path"},
 	} {
 		method := "POST"

@@ -44,6 +44,7 @@ type Site struct {
 func (s Site) PhonePort() int  { return s.Base }      // UDP and TCP: phones inside, at the exchange
 func (s Site) BorderPort() int { return s.Base + 1 }  // TLS: remote phones, at the border
 func (s Site) CorePort() int   { return s.Base + 10 } // TLS: the border, at the exchange
+func (s Site) APIPort() int    { return s.Base + 15 } // TLS: programs on this machine, at the exchange
 func (s Site) TrunkPort() int  { return s.Base + 20 } // UDP: carriers, at the border
 
 // At is a port of an address.

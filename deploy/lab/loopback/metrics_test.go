@@ -37,7 +37,7 @@ func (s *site) metrics(program string) string {
 	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", s.path(program+".sock"))
 	}}}
-	req, err := http.NewRequestWithContext(within(s.t, patience), "GET", "http://socket/metrics", nil)
+	req, err := http.NewRequestWithContext(within(s.t, patience), "GET", "http://socket/v1/metrics", nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ const (
 	udpPort   = 17060 // access, where a site has it, and the phones' port of the exchange
 	trunkPort = 17080 // peer
 	corePort  = 17070
+	apiPort   = 17075
 )
 
 // options are what tests change in a site's configuration.
@@ -52,6 +53,7 @@ type options struct {
 	Dialplan   string // more rules
 	LogLevel   string
 	Drain      string // of both
+	API        bool   // of the exchange
 }
 
 // site is one installation of both programs.
@@ -222,6 +224,9 @@ aliases: [{{.Addr 10}}]
 state: {{.Path "pbx-state"}}
 control: {{.Path "pbx.sock"}}
 log: {format: json, level: {{.Opt.LogLevel}}, burst: 0}
+{{- if .Opt.API}}
+api: {listen: "{{.Addr 10}}:17075", certificate: {{.Path "pbx.crt"}}, key: {{.Path "pbx.key"}}}
+{{- end}}
 core:
   listen: "{{.Addr 10}}:17070"
   certificate: {{.Path "pbx.crt"}}

@@ -23,7 +23,7 @@ func (p *Product) measure(t *testing.T, program string) string {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", p.path(program+".sock"))
 		}}}
-	res, err := c.Get("http://socket/metrics")
+	res, err := c.Get("http://socket/v1/metrics")
 	if err != nil {
 		t.Fatalf("metrics of %s: %v", program, err)
 	}

@@ -38,7 +38,9 @@ type waitingRequest struct {
 const maxWaiting = 999_999
 
 func eventRoutes(s *control.Server, x Exchange) {
-	s.Handle("GET /subscriptions", func(*http.Request) (any, error) {
+	control.Route(s, "GET /subscriptions", control.Operation{
+		ID: "listSubscriptions", Summary: "List who watches whom", Area: areaSubscriptions,
+	}, func(*http.Request, control.None) ([]subscription, error) {
 		out := []subscription{}
 		for _, r := range x.Store().Subscriptions() {
 			via := r.Remote
@@ -49,20 +51,18 @@ func eventRoutes(s *control.Server, x Exchange) {
 		}
 		return out, nil
 	})
-	s.Handle("PUT /extensions/{number}/messages", func(r *http.Request) (any, error) {
-		var req waitingRequest
-		if err := control.Decode(r, &req); err != nil {
-			return nil, err
-		}
+	control.Route(s, "PUT /extensions/{number}/messages", control.Operation{
+		ID: "setWaiting", Summary: "Say how many messages wait for an extension in an outside system", Area: areaMailboxes,
+	}, func(r *http.Request, req waitingRequest) (done, error) {
 		if min(req.New, req.Old) < 0 || max(req.New, req.Old) > maxWaiting {
-			return nil, control.Errorf(http.StatusBadRequest, "a number of messages is from 0 to %d", maxWaiting)
+			return done{}, control.Errorf(http.StatusBadRequest, "a number of messages is from 0 to %d", maxWaiting)
 		}
 		number := r.PathValue("number")
 		known, err := x.SetWaiting(r.Context(), number, req.New, req.Old)
 		if err == nil && !known {
 			err = unknown(number)
 		}
-		return nil, unfit(err)
+		return done{}, unfit(err)
 	})
 }
 

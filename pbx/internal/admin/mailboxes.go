@@ -33,22 +33,22 @@ type Mailboxes interface {
 // message is a message as commands show it.
 type message struct {
 	ID     string    `json:"id"`
-	Folder string    `json:"folder"` // "new" or "old"
+	Folder string    `json:"folder" doc:"\"new\" or \"old\"."`
 	Caller string    `json:"caller,omitempty"`
 	Name   string    `json:"name,omitempty"`
 	At     time.Time `json:"at"`
-	Length float64   `json:"length"` // seconds
+	Length float64   `json:"length" doc:"Seconds."`
 	Trace  string    `json:"trace,omitempty"`
 }
 
 // soundResponse is the answer to GET …/sound.
 type soundResponse struct {
-	WAV []byte `json:"wav"`
+	WAV []byte `json:"wav" doc:"A WAV file, in base64."`
 }
 
 // emailRequest is the body of PUT …/email.
 type emailRequest struct {
-	Address string `json:"address"` // empty: none
+	Address string `json:"address" doc:"Empty: none."`
 }
 
 // pinRequest is the body of PUT …/pin.
@@ -57,55 +57,43 @@ type pinRequest struct {
 }
 
 func mailboxRoutes(s *control.Server, x Exchange) {
-	handle := func(pattern string, do func(r *http.Request, mailbox string) (any, error)) {
-		s.Handle(pattern, func(r *http.Request) (any, error) {
-			out, err := do(r, r.PathValue("number"))
-			return out, mailboxFault(err)
-		})
-	}
-	handle("GET /mailboxes/{number}/messages", func(r *http.Request, mailbox string) (any, error) {
-		list, err := x.Messages(r.Context(), mailbox)
+	control.Route(s, "GET /mailboxes/{number}/messages", control.Operation{
+		ID: "listMessages", Summary: "List the messages of a mailbox", Area: areaMessages,
+	}, func(r *http.Request, _ control.None) ([]message, error) {
+		list, err := x.Messages(r.Context(), r.PathValue("number"))
 		out := []message{}
 		for _, m := range list {
 			out = append(out, message{m.ID, string(m.Folder), m.Caller, m.Name, m.At, m.Length.Seconds(), m.Trace})
 		}
-		return out, err
+		return out, mailboxFault(err)
 	})
-	handle("GET /mailboxes/{number}/messages/{id}/sound", func(r *http.Request, mailbox string) (any, error) {
-		sound, err := x.MessageSound(r.Context(), mailbox, r.PathValue("id"))
-		return soundResponse{prompt.WAV(sound)}, err
+	control.Route(s, "GET /mailboxes/{number}/messages/{id}/sound", control.Operation{
+		ID: "getMessageSound", Summary: "What the caller said", Area: areaMessages,
+	}, func(r *http.Request, _ control.None) (soundResponse, error) {
+		sound, err := x.MessageSound(r.Context(), r.PathValue("number"), r.PathValue("id"))
+		return soundResponse{prompt.WAV(sound)}, mailboxFault(err)
 	})
-	handle("DELETE /mailboxes/{number}/messages/{id}", func(r *http.Request, mailbox string) (any, error) {
-		return nil, x.DeleteMessage(mailbox, r.PathValue("id"))
+	control.Route(s, "DELETE /mailboxes/{number}/messages/{id}", control.Operation{
+		ID: "deleteMessage", Summary: "Remove a message", Area: areaMessages,
+	}, func(r *http.Request, _ control.None) (done, error) {
+		return done{}, mailboxFault(x.DeleteMessage(r.PathValue("number"), r.PathValue("id")))
 	})
-	s.Handle("PUT /mail/password", func(r *http.Request) (any, error) {
-		var req passwordRequest
-		if err := control.Decode(r, &req); err != nil {
-			return nil, err
-		}
-		if req.Password == "" || len(req.Password) > maxPassword {
-			return nil, control.Errorf(http.StatusBadRequest, "the password must have 1 to %d characters", maxPassword)
-		}
-		return nil, x.SetMailPassword(r.Context(), req.Password)
-	})
-	s.Handle("PUT /extensions/{number}/email", func(r *http.Request) (any, error) {
-		number := r.PathValue("number")
-		if _, ok := x.Store().Extension(number); !ok {
-			return nil, unknown(number)
-		}
-		var req emailRequest
-		if err := control.Decode(r, &req); err != nil {
-			return nil, err
-		}
-		return nil, unfit(x.SetEmail(r.Context(), number, req.Address))
-	})
-	handle("PUT /mailboxes/{number}/pin", func(r *http.Request, mailbox string) (any, error) {
-		var req pinRequest
-		if err := control.Decode(r, &req); err != nil {
-			return nil, err
-		}
-		return nil, x.SetPIN(r.Context(), mailbox, req.PIN)
-	})
+	control.Route(s, "PUT /mailboxes/{number}/pin", control.Operation{ID: "setMailboxPIN", Summary: "Give a mailbox a PIN", Area: areaMailboxes},
+		func(r *http.Request, req pinRequest) (done, error) {
+			return done{}, mailboxFault(x.SetPIN(r.Context(), r.PathValue("number"), req.PIN))
+		})
+	control.Route(s, "PUT /mail/password", control.Operation{ID: "setMailPassword", Summary: "Store the password of the mail server", Area: areaMailboxes},
+		func(r *http.Request, req passwordRequest) (done, error) {
+			if err := checkForeign(req.Password); err != nil {
+				return done{}, err
+			}
+			return done{}, x.SetMailPassword(r.Context(), req.Password)
+		})
+	control.Route(s, "PUT /extensions/{number}/email", control.Operation{
+		ID: "setEmail", Summary: "Mail the messages of an extension's mailbox to an address, too", Area: areaMailboxes, Shows: shows(x),
+	}, ofExtension(x, func(r *http.Request, number string, req emailRequest) (done, error) {
+		return done{}, x.SetEmail(r.Context(), number, req.Address)
+	}))
 }
 
 // mailboxFault makes the caller's fault what is his.

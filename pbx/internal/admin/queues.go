@@ -50,11 +50,13 @@ type agentStatus struct {
 
 // agentRequest is the body of PUT …/agent.
 type agentRequest struct {
-	Presence string `json:"presence"`
+	Presence string `json:"presence" enum:"in,out,paused"`
 }
 
 func queueRoutes(s *control.Server, x Exchange) {
-	s.Handle("GET /queues", func(*http.Request) (any, error) {
+	control.Route(s, "GET /queues", control.Operation{
+		ID: "listQueues", Summary: "List the queues, who waits in them and what their agents do", Area: areaQueues,
+	}, func(*http.Request, control.None) ([]queueStatus, error) {
 		out := []queueStatus{}
 		for _, q := range x.Queues() {
 			shown := queueStatus{
@@ -71,17 +73,12 @@ func queueRoutes(s *control.Server, x Exchange) {
 		}
 		return out, nil
 	})
-	s.Handle("PUT /extensions/{number}/agent", func(r *http.Request) (any, error) {
-		number := r.PathValue("number")
-		if _, ok := x.Store().Extension(number); !ok {
-			return nil, unknown(number)
-		}
-		var req agentRequest
-		if err := control.Decode(r, &req); err != nil {
-			return nil, err
-		}
-		return nil, unfit(x.SetAgent(r.Context(), number, queue.Presence(req.Presence)))
-	})
+	control.Route(s, "PUT /extensions/{number}/agent", control.Operation{
+		ID: "setAgent", Summary: "Log an agent in at its queues, out, or pause it", Area: areaQueues,
+		Shows: shows(x),
+	}, ofExtension(x, func(r *http.Request, number string, req agentRequest) (done, error) {
+		return done{}, x.SetAgent(r.Context(), number, queue.Presence(req.Presence))
+	}))
 }
 
 func queueList(a *command.Admin) *cobra.Command {

@@ -57,7 +57,7 @@ func TestQueues(t *testing.T) {
 	if out := r.do("extension", "agent", "1001", "paused"); !strings.Contains(out, "agent 1001 is paused") || r.x.agents["1001"] != queue.Paused {
 		t.Error(out, r.x.agents)
 	}
-	for args, want := range map[string]string{"1001 away": "no such state", "1099 in": "no extension"} {
+	for args, want := range map[string]string{"1001 away": "in, out, paused", "1099 in": "no extension"} {
 		if status, _, errs := r.run(append([]string{"extension", "agent"}, strings.Fields(args)...)...); status != 2 || !strings.Contains(errs, want) {
 			t.Errorf("%s: %d %s", args, status, errs)
 		}

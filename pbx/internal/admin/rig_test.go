@@ -14,7 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"brickhouse/pbx/internal/apikey"
 	"brickhouse/pbx/internal/callcontrol"
+	"brickhouse/pbx/internal/database"
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/queue"
 	"brickhouse/pbx/internal/store"
@@ -31,6 +33,7 @@ type fake struct {
 	mailboxes
 	queueing
 	meeting
+	books
 	store     *store.Store
 	passwords map[string]string
 	calls     []b2bua.Info
@@ -164,11 +167,46 @@ func (f *fake) SetTrunkPassword(_ context.Context, trunk, password string) error
 	return f.fault
 }
 
+// books are the real keys and the real audit.
+type books struct {
+	db   *database.Database
+	ring *apikey.Ring
+	of   *control.Server
+}
+
+func (b *books) AddKey(ctx context.Context, name string, scopes []string, life time.Duration) (string, database.Key, error) {
+	return b.ring.Add(ctx, name, scopes, b.of.Areas(), life)
+}
+func (b *books) Keys() []database.Key { return b.ring.List() }
+func (b *books) DeleteKey(ctx context.Context, which string) (database.Key, error) {
+	return b.ring.Delete(ctx, which)
+}
+func (b *books) Audit(ctx context.Context, q database.Query) ([]database.Entry, error) {
+	return b.db.Audit(ctx, q)
+}
+func (b *books) BackUp(ctx context.Context, path string) error { return b.db.Backup(ctx, path) }
+
+func openBooks(t *testing.T, server *control.Server) books {
+	t.Helper()
+	db, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "exchange.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	ring, err := apikey.Open(t.Context(), db, slog.New(slog.DiscardHandler), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Audit(db.Note)
+	return books{db, ring, server}
+}
+
 // rig is a fake exchange behind a socket.
 type rig struct {
 	*testing.T
-	x    *fake
-	path string
+	x      *fake
+	path   string
+	server *control.Server
 }
 
 func newRig(t *testing.T) *rig {
@@ -185,8 +223,8 @@ func newRig(t *testing.T) *rig {
 	if err := s.SetTrunks(t.Context(), []*store.Trunk{{Name: "carrier"}}); err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, x: &fake{store: s, passwords: map[string]string{}, queueing: queueing{agents: map[string]queue.Presence{}}}, path: socket(t)}
 	server := control.NewServer(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	r := &rig{T: t, server: server, x: &fake{books: openBooks(t, server), store: s, passwords: map[string]string{}, queueing: queueing{agents: map[string]queue.Presence{}}}, path: socket(t)}
 	Routes(server, r.x, time.Now)
 	if err := server.Listen(r.path); err != nil {
 		t.Fatal(err)

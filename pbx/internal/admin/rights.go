@@ -36,7 +36,9 @@ type classRequest struct {
 const maxDialled = 64
 
 func rightRoutes(s *control.Server, x Exchange) {
-	s.Handle("GET /extensions/{number}", func(r *http.Request) (any, error) {
+	control.Route(s, "GET /extensions/{number}", control.Operation{
+		ID: "getExtension", Summary: "Show what an extension may call through trunks, what it has used, and what it has set for the calls to it", Area: areaExtensions,
+	}, func(r *http.Request, _ control.None) (callcontrol.Account, error) {
 		number := r.PathValue("number")
 		a, ok, err := x.Account(r.Context(), number)
 		if err == nil && !ok {
@@ -44,43 +46,36 @@ func rightRoutes(s *control.Server, x Exchange) {
 		}
 		return a, err
 	})
-	s.Handle("DELETE /extensions/{number}/block", func(r *http.Request) (any, error) {
-		number := r.PathValue("number")
-		if _, ok := x.Store().Extension(number); !ok {
-			return nil, unknown(number)
-		}
+	control.Route(s, "DELETE /extensions/{number}/block", control.Operation{
+		ID: "unblockExtension", Summary: "Let an extension call through trunks again", Area: areaExtensions, Shows: shows(x),
+	}, ofExtension(x, func(r *http.Request, number string, _ control.None) (done, error) {
 		was, err := x.Unblock(r.Context(), number)
 		if err == nil && !was {
 			err = control.Errorf(http.StatusConflict, "extension %s is not blocked", number)
 		}
-		return nil, err
-	})
-	s.Handle("PUT /extensions/{number}/class", func(r *http.Request) (any, error) { return nil, setClass(r, x) })
-	s.Handle("GET /dialplan/test", func(r *http.Request) (any, error) {
+		return done{}, err
+	}))
+	control.Route(s, "PUT /extensions/{number}/class", control.Operation{
+		ID: "setClass", Summary: "Give an extension a class of service", Area: areaExtensions, Shows: shows(x),
+	}, ofExtension(x, func(r *http.Request, number string, req classRequest) (done, error) {
+		if classes := x.Classes(); !slices.Contains(classes, req.Class) {
+			return done{}, control.Errorf(http.StatusBadRequest, "the dialplan has no class %q; it has %s", req.Class, strings.Join(classes, ", "))
+		}
+		return done{}, x.SetClass(r.Context(), number, req.Class)
+	}))
+	control.Route(s, "GET /dialplan/test", control.Operation{
+		ID: "testDialplan", Summary: "Say what would become of a call of an extension to a number", Area: areaDialplan,
+		Queries: []control.Query{{Name: "from", Doc: "The extension.", Required: true}, {Name: "number", Doc: "What it dials.", Required: true}},
+	}, func(r *http.Request, _ control.None) (callcontrol.Forecast, error) {
 		from, dialled := r.URL.Query().Get("from"), r.URL.Query().Get("number")
 		if _, ok := x.Store().Extension(from); !ok {
-			return nil, unknown(from)
+			return callcontrol.Forecast{}, unknown(from)
 		}
 		if dialled == "" || len(dialled) > maxDialled {
-			return nil, control.Errorf(http.StatusBadRequest, "the number must have 1 to %d characters", maxDialled)
+			return callcontrol.Forecast{}, control.Errorf(http.StatusBadRequest, "the number must have 1 to %d characters", maxDialled)
 		}
 		return x.Forecast(r.Context(), from, dialled)
 	})
-}
-
-func setClass(r *http.Request, x Exchange) error {
-	var req classRequest
-	if err := control.Decode(r, &req); err != nil {
-		return err
-	}
-	number := r.PathValue("number")
-	if _, ok := x.Store().Extension(number); !ok {
-		return unknown(number)
-	}
-	if classes := x.Classes(); !slices.Contains(classes, req.Class) {
-		return control.Errorf(http.StatusBadRequest, "the dialplan has no class %q; it has %s", req.Class, strings.Join(classes, ", "))
-	}
-	return x.SetClass(r.Context(), number, req.Class)
 }
 
 // rightCommands are the commands of rights among those of extensions.

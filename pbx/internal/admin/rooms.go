@@ -42,17 +42,19 @@ type party struct {
 	Moderator bool      `json:"moderator,omitempty"`
 	Muted     bool      `json:"muted,omitempty"`
 	Talks     bool      `json:"talks,omitempty"`
-	Waiting   bool      `json:"waiting,omitempty"` // for a moderator
+	Waiting   bool      `json:"waiting,omitempty" doc:"For a moderator."`
 }
 
 // roomPINRequest is the body of PUT …/pin.
 type roomPINRequest struct {
-	PIN        string `json:"pin"` // empty: none
-	Moderators bool   `json:"moderators,omitempty"`
+	PIN        string `json:"pin" doc:"Digits; empty: none."`
+	Moderators bool   `json:"moderators,omitempty" doc:"The PIN makes who knows it a moderator."`
 }
 
 func roomRoutes(s *control.Server, x Exchange) {
-	s.Handle("GET /rooms", func(*http.Request) (any, error) {
+	control.Route(s, "GET /rooms", control.Operation{
+		ID: "listRooms", Summary: "List the conference rooms and who is in them", Area: areaRooms,
+	}, func(*http.Request, control.None) ([]room, error) {
 		out := []room{}
 		for _, r := range x.Rooms() {
 			shown := room{Name: r.Name, Number: r.Number, Locked: r.Locked, Parties: []party{}}
@@ -63,30 +65,24 @@ func roomRoutes(s *control.Server, x Exchange) {
 		}
 		return out, nil
 	})
-	handle := func(pattern string, do func(r *http.Request, name string) error) {
-		s.Handle(pattern, func(r *http.Request) (any, error) { return nil, roomFault(do(r, r.PathValue("name"))) })
+	in := func(op control.Operation, pattern string, do func(r *http.Request, name string, on bool) error) {
+		op.Area = areaRooms
+		control.Route(s, pattern, op, func(r *http.Request, req switchRequest) (done, error) {
+			return done{}, roomFault(do(r, r.PathValue("name"), req.On))
+		})
 	}
-	onOff := func(set func(r *http.Request, name string, on bool) error) func(*http.Request, string) error {
-		return func(r *http.Request, name string) error {
-			var req switchRequest
-			if err := control.Decode(r, &req); err != nil {
-				return err
-			}
-			return set(r, name, req.On)
-		}
-	}
-	handle("PUT /rooms/{name}/locked", onOff(func(_ *http.Request, name string, on bool) error { return x.LockRoom(name, on) }))
-	handle("PUT /rooms/{name}/parties/{call}/muted", onOff(func(r *http.Request, name string, on bool) error {
-		return x.MuteParty(name, r.PathValue("call"), on)
-	}))
-	handle("DELETE /rooms/{name}/parties", func(_ *http.Request, name string) error { return x.EndConference(name) })
-	handle("PUT /rooms/{name}/pin", func(r *http.Request, name string) error {
-		var req roomPINRequest
-		if err := control.Decode(r, &req); err != nil {
-			return err
-		}
-		return x.SetRoomPIN(r.Context(), name, req.Moderators, req.PIN)
-	})
+	in(control.Operation{ID: "lockRoom", Summary: "Let nobody into a room but moderators, or everybody again"}, "PUT /rooms/{name}/locked",
+		func(_ *http.Request, name string, on bool) error { return x.LockRoom(name, on) })
+	in(control.Operation{ID: "muteParty", Summary: "Have one in a room be heard no more, or again"}, "PUT /rooms/{name}/parties/{call}/muted",
+		func(r *http.Request, name string, on bool) error { return x.MuteParty(name, r.PathValue("call"), on) })
+	control.Route(s, "DELETE /rooms/{name}/parties", control.Operation{ID: "endConference", Summary: "Send all in a room away", Area: areaRooms},
+		func(r *http.Request, _ control.None) (done, error) {
+			return done{}, roomFault(x.EndConference(r.PathValue("name")))
+		})
+	control.Route(s, "PUT /rooms/{name}/pin", control.Operation{ID: "setRoomPIN", Summary: "Give a room a PIN, or take it away", Area: areaRooms},
+		func(r *http.Request, req roomPINRequest) (done, error) {
+			return done{}, roomFault(x.SetRoomPIN(r.Context(), r.PathValue("name"), req.Moderators, req.PIN))
+		})
 }
 
 // roomFault makes what a person got wrong its fault.

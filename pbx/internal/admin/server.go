@@ -25,6 +25,8 @@ type Exchange interface {
 	Mailboxes
 	Queues
 	Rooms
+	Keys
+	Audit
 	AddExtension(ctx context.Context, e store.Extension, password string) error
 	SetPassword(ctx context.Context, number, password string) error
 	DeleteExtension(ctx context.Context, number string) (bool, error)
@@ -37,7 +39,7 @@ type extension struct {
 	Number     string    `json:"number"`
 	Name       string    `json:"name,omitempty"`
 	Algorithms []string  `json:"algorithms"`
-	Registered int       `json:"registered"` // contacts that can be called now
+	Registered int       `json:"registered" doc:"Contacts that can be called now."`
 	Created    time.Time `json:"created"`
 }
 
@@ -55,14 +57,14 @@ type passwordRequest struct {
 
 // digestRequest is the body of PUT …/digest.
 type digestRequest struct {
-	Algorithms []string `json:"algorithms"`
+	Algorithms []string `json:"algorithms" nullable:"false" doc:"sha-256 and md5, in the order of the challenges."`
 }
 
 // registration is a binding as commands show it.
 type registration struct {
 	Number  string    `json:"number"`
 	Contact string    `json:"contact"`
-	Via     string    `json:"via"` // "border", or the network and address of a phone inside
+	Via     string    `json:"via" doc:"\"border\", or the network and address of a phone inside."`
 	Agent   string    `json:"agent,omitempty"`
 	Expires time.Time `json:"expires"`
 }
@@ -76,52 +78,111 @@ var (
 	maxPassword = 128 // of a trunk's too, which the carrier chose
 )
 
+// Areas of what can be asked and changed: a key is for some of them.
+const (
+	areaExtensions    = "extensions"
+	areaTrunks        = "trunks"
+	areaRegistrations = "registrations"
+	areaSubscriptions = "subscriptions"
+	areaDialplan      = "dialplan"
+	areaMailboxes     = "mailboxes" // but not what callers say
+	areaMessages      = "messages"  // what callers say
+	areaQueues        = "queues"
+	areaRooms         = "rooms"
+	areaAudit         = "audit"
+	areaKeys          = "keys"
+)
+
 // Routes adds the exchange's routes to a server.
 func Routes(s *control.Server, x Exchange, now func() time.Time) {
-	s.Handle("GET /extensions", func(*http.Request) (any, error) { return extensions(x, now()), nil })
-	s.Handle("POST /extensions", func(r *http.Request) (any, error) { return nil, addExtension(r, x) })
-	s.Handle("DELETE /extensions/{number}", func(r *http.Request) (any, error) {
+	control.Route(s, "GET /extensions", control.Operation{ID: "listExtensions", Summary: "List the extensions", Area: areaExtensions},
+		func(*http.Request, control.None) ([]extension, error) { return extensions(x, now()), nil })
+	control.Route(s, "POST /extensions", control.Operation{
+		ID: "addExtension", Summary: "Add an extension", Area: areaExtensions,
+	}, func(r *http.Request, req extensionRequest) (done, error) { return done{}, addExtension(r, req, x) })
+	control.Route(s, "DELETE /extensions/{number}", control.Operation{
+		ID: "deleteExtension", Summary: "Remove an extension, its registrations, its password and its mailbox", Area: areaExtensions, Shows: shows(x),
+	}, func(r *http.Request, _ control.None) (done, error) {
 		number := r.PathValue("number")
 		was, err := x.DeleteExtension(r.Context(), number)
 		if err == nil && !was {
 			err = unknown(number)
 		}
-		return nil, err
+		return done{}, err
 	})
-	s.Handle("PUT /extensions/{number}/password", func(r *http.Request) (any, error) {
-		number := r.PathValue("number")
-		if _, ok := x.Store().Extension(number); !ok {
-			return nil, unknown(number)
+	control.Route(s, "PUT /extensions/{number}/password", control.Operation{
+		ID: "setExtensionPassword", Summary: "Give an extension a new password", Area: areaExtensions,
+	}, ofExtension(x, func(r *http.Request, number string, req passwordRequest) (done, error) {
+		if err := checkPassword(req.Password); err != nil {
+			return done{}, err
 		}
-		password, err := readPassword(r)
-		if err != nil {
-			return nil, err
-		}
-		return nil, x.SetPassword(r.Context(), number, password)
-	})
-	s.Handle("PUT /extensions/{number}/digest", func(r *http.Request) (any, error) { return nil, setDigest(r, x) })
-	s.Handle("PUT /trunks/{name}/password", func(r *http.Request) (any, error) {
+		return done{}, x.SetPassword(r.Context(), number, req.Password)
+	}))
+	control.Route(s, "PUT /extensions/{number}/digest", control.Operation{
+		ID: "setExtensionDigest", Summary: "Choose the digest algorithms that an extension is challenged with, and their order", Area: areaExtensions, Shows: shows(x),
+	}, ofExtension(x, func(r *http.Request, number string, req digestRequest) (done, error) {
+		return done{}, setDigest(r, number, req, x)
+	}))
+	control.Route(s, "PUT /trunks/{name}/password", control.Operation{
+		ID: "setTrunkPassword", Summary: "Store the password that answers a trunk's challenges", Area: areaTrunks,
+	}, func(r *http.Request, req passwordRequest) (done, error) {
 		name := r.PathValue("name")
 		if _, ok := x.Store().Trunk(name); !ok {
-			return nil, control.Errorf(http.StatusNotFound, "no trunk %q in the configuration", name)
+			return done{}, control.Errorf(http.StatusNotFound, "no trunk %q in the configuration", name)
 		}
-		var req passwordRequest
-		if err := control.Decode(r, &req); err != nil {
-			return nil, err
+		if err := checkForeign(req.Password); err != nil {
+			return done{}, err
 		}
-		if req.Password == "" || len(req.Password) > maxPassword {
-			return nil, control.Errorf(http.StatusBadRequest, "the password must have 1 to %d characters", maxPassword)
-		}
-		return nil, x.SetTrunkPassword(r.Context(), name, req.Password)
+		return done{}, x.SetTrunkPassword(r.Context(), name, req.Password)
 	})
-	s.Handle("GET /registrations", func(*http.Request) (any, error) { return registrations(x, now()), nil })
+	control.Route(s, "GET /registrations", control.Operation{ID: "listRegistrations", Summary: "List the registered phones", Area: areaRegistrations},
+		func(*http.Request, control.None) ([]registration, error) { return registrations(x, now()), nil })
 	rightRoutes(s, x)
 	eventRoutes(s, x)
 	serviceRoutes(s, x)
 	mailboxRoutes(s, x)
 	queueRoutes(s, x)
 	roomRoutes(s, x)
+	keyRoutes(s, x)
+	auditRoutes(s, x)
 	calladmin.Routes(s, x)
+}
+
+// done is the answer to what only succeeds.
+type done = control.None
+
+// ofExtension is a handler of an operation on an extension: there is such a one when do is called, and a wrong wish is the caller's fault.
+func ofExtension[In, Out any](x Exchange, do func(r *http.Request, number string, in In) (Out, error)) func(*http.Request, In) (Out, error) {
+	return func(r *http.Request, in In) (Out, error) {
+		number := r.PathValue("number")
+		if _, ok := x.Store().Extension(number); !ok {
+			var none Out
+			return none, unknown(number)
+		}
+		out, err := do(r, number, in)
+		return out, unfit(err)
+	}
+}
+
+// settings are what an administrator and the owner have set of an extension, as the audit shows them.
+type settings struct {
+	Name       string             `json:"name,omitempty"`
+	Class      string             `json:"class,omitempty"`
+	Algorithms []digest.Algorithm `json:"algorithms"`
+	Blocked    bool               `json:"blocked,omitempty"`
+	Services   *store.Services    `json:"services"`
+}
+
+func shows(x Exchange) func(*http.Request) any {
+	return func(r *http.Request) any {
+		number := r.PathValue("number")
+		e, ok := x.Store().Extension(number)
+		if !ok {
+			return nil
+		}
+		standing, _ := x.Store().Standing(number)
+		return settings{e.Name, e.Class, e.Algorithms, standing != nil && !standing.Blocked.IsZero(), x.Store().Services(number)}
+	}
 }
 
 func unknown(number string) error {
@@ -152,11 +213,7 @@ func registrations(x Exchange, now time.Time) []registration {
 	return out
 }
 
-func addExtension(r *http.Request, x Exchange) error {
-	var req extensionRequest
-	if err := control.Decode(r, &req); err != nil {
-		return err
-	}
+func addExtension(r *http.Request, req extensionRequest, x Exchange) error {
 	if err := CheckExtension(req.Number, req.Name, req.Password); err != nil {
 		return err
 	}
@@ -184,15 +241,15 @@ func checkPassword(password string) error {
 	return nil
 }
 
-func setDigest(r *http.Request, x Exchange) error {
-	var req digestRequest
-	if err := control.Decode(r, &req); err != nil {
-		return err
+// checkForeign says what is wrong with a password that somebody else chose.
+func checkForeign(password string) error {
+	if password == "" || len(password) > maxPassword {
+		return control.Errorf(http.StatusBadRequest, "the password must have 1 to %d characters", maxPassword)
 	}
-	number := r.PathValue("number")
-	if _, ok := x.Store().Extension(number); !ok {
-		return unknown(number)
-	}
+	return nil
+}
+
+func setDigest(r *http.Request, number string, req digestRequest, x Exchange) error {
 	var order []digest.Algorithm
 	for _, name := range req.Algorithms {
 		a, err := digest.ParseAlgorithm(name)
@@ -211,12 +268,4 @@ func setDigest(r *http.Request, x Exchange) error {
 		return control.Errorf(http.StatusConflict, "%v", err)
 	}
 	return nil
-}
-
-func readPassword(r *http.Request) (string, error) {
-	var req passwordRequest
-	if err := control.Decode(r, &req); err != nil {
-		return "", err
-	}
-	return req.Password, checkPassword(req.Password)
 }

@@ -31,8 +31,8 @@ type Services interface {
 
 // forwardRequest is the body of PUT …/forwards/CONDITION.
 type forwardRequest struct {
-	To    string `json:"to"`              // empty: nowhere
-	After int    `json:"after,omitempty"` // seconds
+	To    string `json:"to" doc:"Empty: nowhere."`
+	After int    `json:"after,omitempty" doc:"Seconds of ringing, of no-answer."`
 }
 
 // switchRequest is the body of what is turned on or off.
@@ -42,7 +42,7 @@ type switchRequest struct {
 
 // blockRequest is the body of PUT …/callers.
 type blockRequest struct {
-	Caller string `json:"caller"` // empty: callers without a number
+	Caller string `json:"caller" doc:"Number; empty: callers without one."`
 	On     bool   `json:"on"`
 }
 
@@ -52,48 +52,31 @@ type nightRequest struct {
 }
 
 func serviceRoutes(s *control.Server, x Exchange) {
-	handle := func(pattern string, do func(r *http.Request, number string) error) {
-		s.Handle(pattern, func(r *http.Request) (any, error) {
-			number := r.PathValue("number")
-			if _, ok := x.Store().Extension(number); !ok {
-				return nil, unknown(number)
-			}
-			return nil, unfit(do(r, number))
-		})
+	onOff := func(pattern, id, summary string, set func(context.Context, string, bool) error) {
+		control.Route(s, pattern, control.Operation{ID: id, Summary: summary, Area: areaExtensions, Shows: shows(x)},
+			ofExtension(x, func(r *http.Request, number string, req switchRequest) (done, error) {
+				return done{}, set(r.Context(), number, req.On)
+			}))
 	}
-	handle("PUT /extensions/{number}/forwards/{when}", func(r *http.Request, number string) error {
-		var req forwardRequest
-		if err := control.Decode(r, &req); err != nil {
-			return err
-		}
-		return x.SetForward(r.Context(), number, store.Condition(r.PathValue("when")), req.To, req.After)
-	})
-	onOff := func(set func(context.Context, string, bool) error) func(*http.Request, string) error {
-		return func(r *http.Request, number string) error {
-			var req switchRequest
-			if err := control.Decode(r, &req); err != nil {
-				return err
-			}
-			return set(r.Context(), number, req.On)
-		}
-	}
-	handle("PUT /extensions/{number}/dnd", onOff(x.SetDND))
-	handle("PUT /extensions/{number}/waiting", onOff(x.SetCallWaiting))
-	handle("PUT /extensions/{number}/voicemail", onOff(x.SetVoicemail))
-	handle("PUT /extensions/{number}/callers", func(r *http.Request, number string) error {
-		var req blockRequest
-		if err := control.Decode(r, &req); err != nil {
-			return err
-		}
-		return x.SetBlock(r.Context(), number, req.Caller, req.On)
-	})
-	s.Handle("GET /night", func(*http.Request) (any, error) { return nightRequest{string(x.Night())}, nil })
-	s.Handle("PUT /night", func(r *http.Request) (any, error) {
-		var req nightRequest
-		if err := control.Decode(r, &req); err != nil {
-			return nil, err
-		}
-		return nil, unfit(x.SetNight(r.Context(), dialplan.Night(req.Night), ""))
+	control.Route(s, "PUT /extensions/{number}/forwards/{when}", control.Operation{
+		ID: "setForward", Summary: "Forward the calls to an extension: always, busy, no-answer or unreachable", Area: areaExtensions, Shows: shows(x),
+	}, ofExtension(x, func(r *http.Request, number string, req forwardRequest) (done, error) {
+		return done{}, x.SetForward(r.Context(), number, store.Condition(r.PathValue("when")), req.To, req.After)
+	}))
+	onOff("PUT /extensions/{number}/dnd", "setDND", "Let no call to an extension ring, or all again", x.SetDND)
+	onOff("PUT /extensions/{number}/waiting", "setCallWaiting", "Offer a busy extension further calls, or don't", x.SetCallWaiting)
+	onOff("PUT /extensions/{number}/voicemail", "setVoicemail", "Give an extension a mailbox, or take it away", x.SetVoicemail)
+	control.Route(s, "PUT /extensions/{number}/callers", control.Operation{
+		ID: "setBlock", Summary: "Take no calls of a caller to an extension, or take them again", Area: areaExtensions, Shows: shows(x),
+	}, ofExtension(x, func(r *http.Request, number string, req blockRequest) (done, error) {
+		return done{}, x.SetBlock(r.Context(), number, req.Caller, req.On)
+	}))
+	control.Route(s, "GET /night", control.Operation{ID: "getNight", Summary: "Show how the office is switched", Area: areaDialplan},
+		func(*http.Request, control.None) (nightRequest, error) { return nightRequest{string(x.Night())}, nil })
+	control.Route(s, "PUT /night", control.Operation{
+		ID: "setNight", Summary: "Switch the office to night or day, or have it follow the clock", Area: areaDialplan, Shows: func(*http.Request) any { return nightRequest{string(x.Night())} },
+	}, func(r *http.Request, req nightRequest) (done, error) {
+		return done{}, unfit(x.SetNight(r.Context(), dialplan.Night(req.Night), ""))
 	})
 }
 

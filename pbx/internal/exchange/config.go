@@ -30,6 +30,7 @@ type Config struct {
 	Control   string                  `yaml:"control" doc:"Unix socket for the commands (extension, call); mode 0600."`
 	Log       telemetry.LogConfig     `yaml:"log" doc:"Logging."`
 	Metrics   telemetry.MetricsConfig `yaml:"metrics" doc:"Prometheus."`
+	API       API                     `yaml:"api" doc:"The HTTP API for programs; GET /v1/openapi.json describes it. A change takes a restart."`
 	Core      Core                    `yaml:"core" doc:"The link to the border."`
 	Phones    Phones                  `yaml:"phones" doc:"Phones on the inside, that reach the exchange without the border."`
 	Media     Media                   `yaml:"media" doc:"Media that end in the exchange itself: echo test and test tone."`
@@ -102,6 +103,7 @@ func Default() Config {
 		State:     "/var/lib/brickhouse/pbx",
 		Control:   "/run/brickhouse/pbx.sock",
 		Log:       telemetry.DefaultLog(),
+		API:       API{Audit: 365},
 		Core:      Core{Border: "sbc.brickhouse.internal"},
 		Phones:    Phones{TLS: listen.DefaultTLS()},
 		Media:     Media{media.Config{MinPort: 12000, MaxPort: 12999, Silence: time.Minute}},
@@ -159,6 +161,7 @@ func (c *Config) Validate() []conffile.Fault {
 	fs = append(fs, c.Events.Check("events")...)
 	fs = append(fs, c.Voicemail.Check("voicemail")...)
 	fs = append(fs, c.Core.check()...)
+	fs = append(fs, c.API.check()...)
 	taken := map[string]string{listen.Interface{Transport: "tls", Listen: c.Core.Listen}.Socket(): "core.listen"}
 	fs = append(fs, listen.Check("phones", c.Phones.Interfaces, c.Phones.TLS, taken)...)
 	fs = append(fs, listen.NoWebSocket("phones", c.Phones.Interfaces)...)

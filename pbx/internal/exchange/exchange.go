@@ -18,7 +18,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"brickhouse/pbx/internal/apikey"
 	"brickhouse/pbx/internal/callcontrol"
+	"brickhouse/pbx/internal/database"
 	"brickhouse/pbx/internal/dialplan"
 	"brickhouse/pbx/internal/events"
 	"brickhouse/pbx/internal/media"
@@ -60,6 +62,9 @@ type Exchange struct {
 	borderLegs *b2bua.LegPolicy     // of legs that go through the border
 	workers    *transaction.Workers // what must not hold up a reader
 
+	database *database.Database
+	keys     *apikey.Ring
+	areas    func() []string // of the API
 	secrets  *secret.Cache
 	accounts *accounts
 	store    *store.Store
@@ -79,6 +84,7 @@ type Exchange struct {
 	events    *events.Notifier
 	border    atomic.Pointer[transport.Flow] // the core link, as the border last used it
 
+	apiCerts     *transport.Certificates
 	coreCerts    *transport.Certificates
 	phoneCerts   *listen.Credentials // nil where no phone connects over TLS
 	core, phones []*transport.Interface
@@ -167,6 +173,9 @@ const node = "solo"
 func (x *Exchange) openState(ctx context.Context) error {
 	if err := os.MkdirAll(x.cfg.State, 0o700); err != nil {
 		return fmt.Errorf("making the state directory: %w", err)
+	}
+	if err := x.openDatabase(ctx); err != nil {
+		return err
 	}
 	var err error
 	if x.secrets, err = openSecrets(ctx, x.cfg.Secrets, x.log); err != nil {
@@ -327,6 +336,11 @@ func Check(cfg *Config) error {
 			errs = append(errs, fmt.Errorf("core.ca: %w", err))
 		}
 	}
+	if cfg.API.Listen.IsValid() {
+		if _, err := cfg.API.identity().Load(pki.Server); err != nil {
+			errs = append(errs, fmt.Errorf("api: %w", err))
+		}
+	}
 	_, err = music.Load(cfg.Music)
 	errs = append(errs, err)
 	_, err = listen.Certificates("phones", cfg.Phones.Interfaces, cfg.Phones.TLS)
@@ -348,6 +362,8 @@ func (x *Exchange) Run(ctx context.Context) {
 	if x.cfg.Mail.Server != "" {
 		beside.Go(func() { x.voicemail.Mail(ctx) })
 	}
+	beside.Go(func() { x.keys.Run(ctx) })
+	beside.Go(func() { x.runAudit(ctx) })
 	for _, a := range x.accountsAway {
 		beside.Go(func() { a.run(ctx) })
 	}
@@ -394,6 +410,9 @@ func (x *Exchange) Close() {
 	if x.store != nil {
 		errs = append(errs, x.store.Close())
 	}
+	if x.database != nil {
+		errs = append(errs, x.database.Close())
+	}
 	if x.secrets != nil {
 		errs = append(errs, x.secrets.Close())
 	}
@@ -403,10 +422,14 @@ func (x *Exchange) Close() {
 }
 
 // Reload takes what can be taken from a new configuration without ending a call: certificates, the dialplan and
-// prompts. On an error everything stays as it was.
-func (x *Exchange) Reload(cfg Config) error {
+// prompts. On an error everything stays as it was. What the files say is noted in the audit, for the caller in ctx.
+func (x *Exchange) Reload(ctx context.Context, cfg Config) error {
 	var errs []error
 	var take []func()
+	if x.apiCerts != nil {
+		use, err := x.apiCerts.Prepare()
+		errs, take = append(errs, err), append(take, use)
+	}
 	if x.coreCerts != nil {
 		use, err := x.coreCerts.Prepare()
 		errs, take = append(errs, err), append(take, use)
@@ -415,9 +438,13 @@ func (x *Exchange) Reload(cfg Config) error {
 		use, err := x.phoneCerts.Prepare()
 		errs, take = append(errs, err), append(take, use)
 	}
+	said := cfg
 	cfg.Trunks = x.cfg.Trunks // other trunks take a restart
 	plan, sounds, err := loadSaid(&cfg)
 	if err := errors.Join(append(errs, err)...); err != nil {
+		return err
+	}
+	if err := x.noteFiles(ctx, &said); err != nil {
 		return err
 	}
 	for _, use := range take {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"brickhouse/pbx/internal/database"
 	"brickhouse/pbx/internal/store"
 	"brickhouse/shared/cdr"
 	"brickhouse/shared/pki"
@@ -47,9 +48,12 @@ func TestStartFails(t *testing.T) {
 		"media":          {func(c *Config) { c.Media.MinPort = 1 }, "media: ", false},
 		"core cert":      {func(c *Config) { c.Core.Certificate, c.Core.Key = r.path("client.crt"), r.path("client.key") }, "core: ", true},
 		"core authority": {func(c *Config) { c.Core.CA = r.path("pbx.key") }, "core.ca: ", true},
-		"phones' cert":   {func(c *Config) { c.Phones.TLS.Key = r.path("client.key") }, "phones.tls: ", true},
-		"port":           {func(c *Config) { c.Phones.Interfaces[0].Listen = r.at(exchangeHost, 5099) }, "phones.interfaces[0].listen: ", false},
-		"core port":      {func(c *Config) { c.Core.Listen = r.at(exchangeHost, phonePort); c.Phones.Interfaces = nil; taken(r, p) }, "core.listen: ", false},
+		"API's cert": {func(c *Config) {
+			c.API.Listen, c.API.Certificate, c.API.Key = r.at(exchangeHost, 5099), r.path("client.crt"), r.path("client.key")
+		}, "api: ", true},
+		"phones' cert": {func(c *Config) { c.Phones.TLS.Key = r.path("client.key") }, "phones.tls: ", true},
+		"port":         {func(c *Config) { c.Phones.Interfaces[0].Listen = r.at(exchangeHost, 5099) }, "phones.interfaces[0].listen: ", false},
+		"core port":    {func(c *Config) { c.Core.Listen = r.at(exchangeHost, phonePort); c.Phones.Interfaces = nil; taken(r, p) }, "core.listen: ", false},
 	} {
 		r.cfg = good
 		r.cfg.Phones.Interfaces = append(good.Phones.Interfaces[:0:0], good.Phones.Interfaces...)
@@ -103,7 +107,7 @@ func TestReload(t *testing.T) {
 	core, phones := r.x.coreCerts.Leaf(), r.x.phoneCerts.Leaf()
 	r.issue("pbx", pki.Server, "pbx.test")
 	r.write("dialplan.yaml", "rules: [{number: \"*44\", do: echo}, {number: \"5.\", do: trunk, trunk: nobody}]")
-	if err := r.x.Reload(r.cfg); err == nil || !strings.Contains(err.Error(), "nobody") {
+	if err := r.x.Reload(t.Context(), r.cfg); err == nil || !strings.Contains(err.Error(), "nobody") {
 		t.Errorf("a dialplan with an unknown trunk: %v", err)
 	}
 	if r.x.coreCerts.Leaf() != core || r.x.phoneCerts.Leaf() != phones {
@@ -115,7 +119,7 @@ func TestReload(t *testing.T) {
 	if err := os.WriteFile(r.path("pbx.crt"), []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.x.Reload(r.cfg); err == nil {
+	if err := r.x.Reload(t.Context(), r.cfg); err == nil {
 		t.Error("a bad certificate, and nothing is said")
 	}
 	dial("*43", 200)
@@ -123,7 +127,7 @@ func TestReload(t *testing.T) {
 	r.issue("pbx", pki.Server, "pbx.test")
 	next := r.cfg
 	next.Trunks = []Trunk{{Name: "other", Domain: "x"}} // takes a restart
-	if err := r.x.Reload(next); err != nil {
+	if err := r.x.Reload(t.Context(), next); err != nil {
 		t.Fatal(err)
 	}
 	if r.x.coreCerts.Leaf().Equal(core) || r.x.phoneCerts.Leaf().Equal(phones) {
@@ -131,6 +135,10 @@ func TestReload(t *testing.T) {
 	}
 	dial("*43", 404)
 	dial("*44", 200)
+	noted, err := r.x.Audit(t.Context(), database.Query{Target: "dialplan", Limit: 9})
+	if err != nil || len(noted) != 1 || !strings.Contains(string(noted[0].Before), `"rules[0].number":"*43"`) || !strings.Contains(string(noted[0].After), `"rules[0].number":"*44"`) {
+		t.Errorf("the audit of the dialplan: %+v, %v", noted, err)
+	}
 	b.Do(b.flow, transactiontest.NewAsk(sip.OPTIONS, "sip:"+domain, "sip:"+domain, "sip:"+domain), 200) // the link stands
 }
 

@@ -39,7 +39,7 @@ func importList(r *http.Request, b Border) (any, error) {
 		return nil, control.Errorf(http.StatusBadRequest, "list %s: %v", r.PathValue("name"), guard.ErrListTaken)
 	}
 	o := banlist.Options{Format: banlist.Format(q.Get("format")), Column: q.Get("column"), MaxEntries: banlist.MostEntries, MaxBytes: maxImport}
-	report, err := b.Guard().Import(r.PathValue("name"), kind, r.Body, o, control.Caller(r))
+	report, err := b.Guard().Import(r.PathValue("name"), kind, r.Body, o, control.Caller(r.Context()))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -64,7 +64,7 @@ func refusedList(err error) bool {
 }
 
 func dropList(r *http.Request, b Border) error {
-	err := b.Guard().DropImport(r.PathValue("name"), control.Caller(r))
+	err := b.Guard().DropImport(r.PathValue("name"), control.Caller(r.Context()))
 	switch {
 	case errors.Is(err, guard.ErrNoBan):
 		return control.Errorf(http.StatusNotFound, "there is no imported list %s", r.PathValue("name"))

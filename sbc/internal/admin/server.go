@@ -84,7 +84,7 @@ func addBan(r *http.Request, b Border) (any, error) {
 			return nil, control.Errorf(http.StatusBadRequest, "%q is no length of time; write it as 30m, 24h or forever", req.For)
 		}
 	}
-	if err := b.Guard().Ban(p, length, control.Caller(r), req.Note); err != nil {
+	if err := b.Guard().Ban(p, length, control.Caller(r.Context()), req.Note); err != nil {
 		return nil, control.Errorf(http.StatusConflict, "%v", err)
 	}
 	return nil, nil
@@ -95,7 +95,7 @@ func deleteBan(r *http.Request, b Border) error {
 	if err != nil {
 		return err
 	}
-	if err := b.Guard().Unban(p, control.Caller(r), ""); err != nil {
+	if err := b.Guard().Unban(p, control.Caller(r.Context()), ""); err != nil {
 		return control.Errorf(http.StatusNotFound, "%v", err)
 	}
 	return nil

@@ -23,26 +23,40 @@ type Calls interface {
 	Draining() bool
 }
 
-// Routes adds GET /calls and DELETE /calls/{id} to a server.
+// Areas of the routes: a key is for some of them.
+const (
+	areaCalls   = "calls"
+	areaProgram = "program"
+)
+
+// Routes adds what can be asked and done of calls to a server.
 func Routes(s *control.Server, x Calls) {
-	s.Handle("GET /calls", func(*http.Request) (any, error) { return x.Calls(), nil })
-	s.Handle("GET /calls/{id}", func(r *http.Request) (any, error) {
-		records := x.Records(r.PathValue("id"))
-		if len(records) == 0 {
-			return nil, control.Errorf(http.StatusNotFound, "no call has the ID or trace %q, or it is too long ago", r.PathValue("id"))
-		}
-		return records, nil
-	})
-	drained := func() any { return Drained{x.Draining(), len(x.Calls())} }
-	s.Handle("GET /drain", func(*http.Request) (any, error) { return drained(), nil })
-	s.Handle("PUT /drain", func(*http.Request) (any, error) { x.Drain(true); return drained(), nil })
-	s.Handle("DELETE /drain", func(*http.Request) (any, error) { x.Drain(false); return drained(), nil })
-	s.Handle("DELETE /calls/{id}", func(r *http.Request) (any, error) {
-		if id := r.PathValue("id"); !x.Hangup(id) {
-			return nil, control.Errorf(http.StatusNotFound, "no call %q; call list shows those in hand", id)
-		}
-		return nil, nil
-	})
+	type none = control.None
+	drained := func() Drained { return Drained{x.Draining(), len(x.Calls())} }
+	control.Route(s, "GET /calls", control.Operation{ID: "listCalls", Summary: "List the calls in hand", Area: areaCalls},
+		func(*http.Request, none) ([]b2bua.Info, error) { return x.Calls(), nil })
+	control.Route(s, "GET /calls/{id}", control.Operation{ID: "getCall", Summary: "Show the calls of an ID or a trace with their messages", Area: areaCalls},
+		func(r *http.Request, _ none) ([]b2bua.Record, error) {
+			records := x.Records(r.PathValue("id"))
+			if len(records) == 0 {
+				return nil, control.Errorf(http.StatusNotFound, "no call has the ID or trace %q, or it is too long ago", r.PathValue("id"))
+			}
+			return records, nil
+		})
+	control.Route(s, "DELETE /calls/{id}", control.Operation{ID: "hangUp", Summary: "Hang up a call", Area: areaCalls},
+		func(r *http.Request, _ none) (none, error) {
+			if id := r.PathValue("id"); !x.Hangup(id) {
+				return none{}, control.Errorf(http.StatusNotFound, "no call %q; call list shows those in hand", id)
+			}
+			return none{}, nil
+		})
+	shows := func(*http.Request) any { return drained() }
+	control.Route(s, "GET /drain", control.Operation{ID: "getDrain", Summary: "Show whether new calls are taken", Area: areaProgram},
+		func(*http.Request, none) (Drained, error) { return drained(), nil })
+	control.Route(s, "PUT /drain", control.Operation{ID: "drain", Summary: "Take no new calls", Area: areaProgram, Shows: shows},
+		func(*http.Request, none) (Drained, error) { x.Drain(true); return drained(), nil })
+	control.Route(s, "DELETE /drain", control.Operation{ID: "undrain", Summary: "Take new calls again", Area: areaProgram, Shows: shows},
+		func(*http.Request, none) (Drained, error) { x.Drain(false); return drained(), nil })
 }
 
 // Command is the command group "call". env and socket are those of command.Admin.Group.
