@@ -120,8 +120,8 @@ func (r *Record) check() error {
 	return nil
 }
 
-// line is a Record as it stands in a file.
-type line struct {
+// Line is a Record as it stands in a file and as exports show it. Times are UTC, to the millisecond.
+type Line struct {
 	ID          string         `json:"id"`
 	Trace       string         `json:"trace"`
 	Start       string         `json:"start"`
@@ -172,7 +172,7 @@ func parse(s string) (time.Time, error) {
 
 // MarshalJSON writes the record as it stands in a day's file.
 func (r Record) MarshalJSON() ([]byte, error) {
-	return json.Marshal(line{
+	return json.Marshal(Line{
 		ID: r.ID, Trace: cut(r.Trace),
 		Start: format(r.Start), Answer: format(r.Answer), End: format(r.End),
 		Caller: cut(r.Caller), Callee: cut(r.Callee), Dialled: cut(r.Dialled),
@@ -187,7 +187,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads what MarshalJSON wrote. Durations are those of the times: the monotonic clock is gone.
 func (r *Record) UnmarshalJSON(b []byte) error {
-	var l line
+	var l Line
 	if err := json.Unmarshal(b, &l); err != nil {
 		return fmt.Errorf("reading call record: %w", err)
 	}

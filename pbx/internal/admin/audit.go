@@ -23,12 +23,6 @@ type Audit interface {
 	BackUp(ctx context.Context, path string) error
 }
 
-// How many entries of the audit an answer holds.
-const (
-	usualEntries = 100
-	maxEntries   = 1000
-)
-
 // backupRequest is the body of POST /backup.
 type backupRequest struct {
 	File string `json:"file" doc:"Absolute path of a new file."`
@@ -64,23 +58,17 @@ func auditRoutes(s *control.Server, x Exchange) {
 }
 
 func auditQuery(v url.Values) (q database.Query, err error) {
-	q = database.Query{Who: v.Get("who"), Target: v.Get("target"), Limit: usualEntries}
-	if s := v.Get("since"); s != "" {
-		if q.Since, err = time.Parse(time.RFC3339, s); err != nil {
-			return q, control.Errorf(http.StatusBadRequest, "since: %q is no time; give it as 2026-11-27T08:00:00Z", control.Clean(s))
-		}
+	q = database.Query{Who: v.Get("who"), Target: v.Get("target")}
+	if q.Since, err = timeParameter(v, "since"); err != nil {
+		return q, err
 	}
 	if s := v.Get("below"); s != "" {
 		if q.Below, err = strconv.ParseInt(s, 10, 64); err != nil || q.Below < 1 {
 			return q, control.Errorf(http.StatusBadRequest, "below: give the ID of an entry")
 		}
 	}
-	if s := v.Get("limit"); s != "" {
-		if q.Limit, err = strconv.Atoi(s); err != nil || q.Limit < 1 || q.Limit > maxEntries {
-			return q, control.Errorf(http.StatusBadRequest, "limit: give 1 to %d", maxEntries)
-		}
-	}
-	return q, nil
+	q.Limit, err = limitParameter(v)
+	return q, err
 }
 
 func auditList(a *command.Admin) *cobra.Command {
@@ -91,7 +79,7 @@ func auditList(a *command.Admin) *cobra.Command {
 	c.Flags().DurationVar(&since, "since", 0, "show the last `DURATION` only")
 	c.Flags().StringVar(&who, "who", "", "show the changes of one `USER` or key only")
 	c.Flags().StringVar(&target, "target", "", "show changes of what begins with `PATH` only, as /v1/extensions/1001")
-	c.Flags().IntVar(&limit, "limit", usualEntries, "show at most `COUNT`")
+	c.Flags().IntVar(&limit, "limit", usualRows, "show at most `COUNT`")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		q := url.Values{"limit": {strconv.Itoa(limit)}}
 		if since > 0 {

@@ -19,7 +19,7 @@ const socketVar = "BRICKHOUSE_PBX_SOCKET"
 
 // Commands are the commands to a running exchange. socket is where it listens unless a flag says otherwise.
 func Commands(socket string) []*cobra.Command {
-	exts, trunks, regs, plan, watch, boxes, queues, meets, keys, audit := &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}
+	exts, trunks, regs, plan, watch, boxes, queues, meets, keys, audit, records := &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}
 	subs := []*cobra.Command{extensionList(exts), extensionAdd(exts), extensionDel(exts), extensionPasswd(exts), extensionDigest(exts), extensionMessages(exts)}
 	return []*cobra.Command{
 		exts.Group("extension", "Extensions, their passwords and rights", socketVar, socket, append(append(subs, rightCommands(exts)...), serviceCommands(exts)...)...),
@@ -28,6 +28,7 @@ func Commands(socket string) []*cobra.Command {
 		meets.Group("room", "Conference rooms, their parties and PINs", socketVar, socket, roomCommands(meets)...),
 		keys.Group("key", "Keys of the API, for programs", socketVar, socket, keyCommands(keys)...),
 		audit.Group("audit", "What was changed, when and by whom", socketVar, socket, auditList(audit), auditBackup(audit)),
+		records.Group("cdr", "Call detail records", socketVar, socket, recordCommands(records)...),
 		plan.Group("dialplan", "What becomes of numbers", socketVar, socket, dialplanTest(plan), dialplanDescribe(), dialplanNight(plan)),
 		trunks.Group("trunk", "Passwords of trunks", socketVar, socket, trunkPasswd(trunks)),
 		regs.Group("registration", "Registered phones", socketVar, socket, registrationList(regs)),

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -160,6 +162,9 @@ func TestDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := r.overTLS()
+	if err := os.WriteFile(filepath.Join(r.x.records, "cdr-2026-11-27.jsonl"), []byte(`{"id":"1","trace":"t","start":"2026-11-27T08:00:00.000Z","end":"2026-11-27T08:00:01.000Z","caller":"1001","direction":"internal","code":200}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	all := m.key("console", "write")
 	unasked := m.learn(all)
 	for _, c := range []struct {
@@ -208,6 +213,9 @@ func TestDocument(t *testing.T) {
 		{"getDrain", "GET", "/drain", "", 200},
 		{"drain", "PUT", "/drain", "", 200},
 		{"undrain", "DELETE", "/drain", "", 200},
+		{"listRecords", "GET", "/records?party=1001", "", 200},
+		{"listRecords", "GET", "/records?after=../x", "", 400},
+		{"latestRecords", "GET", "/records/latest?since=2026-11-27T08:00:00Z", "", 200},
 		{"listAudit", "GET", "/audit?limit=3", "", 200},
 		{"listAudit", "GET", "/audit?limit=many", "", 400},
 		{"deleteExtension", "DELETE", "/extensions/1002", "", 204},

@@ -21,6 +21,7 @@ import (
 	"brickhouse/pbx/internal/queue"
 	"brickhouse/pbx/internal/store"
 	"brickhouse/shared/b2bua"
+	"brickhouse/shared/cdr"
 	"brickhouse/shared/command"
 	"brickhouse/shared/control"
 	"brickhouse/shared/digest"
@@ -172,7 +173,15 @@ type books struct {
 	db   *database.Database
 	ring *apikey.Ring
 	of   *control.Server
+
+	records string // directory
 }
+
+func (b *books) RecordPage(after string, q cdr.Query) ([]cdr.Line, string, error) {
+	return cdr.Page(b.records, after, q)
+}
+
+func (b *books) LatestRecords(q cdr.Query) ([]cdr.Line, error) { return cdr.Latest(b.records, q) }
 
 func (b *books) AddKey(ctx context.Context, name string, scopes []string, life time.Duration) (string, database.Key, error) {
 	return b.ring.Add(ctx, name, scopes, b.of.Areas(), life)
@@ -198,7 +207,7 @@ func openBooks(t *testing.T, server *control.Server) books {
 		t.Fatal(err)
 	}
 	server.Audit(db.Note)
-	return books{db, ring, server}
+	return books{db, ring, server, t.TempDir()}
 }
 
 // rig is a fake exchange behind a socket.

@@ -27,6 +27,7 @@ type Exchange interface {
 	Rooms
 	Keys
 	Audit
+	Records
 	AddExtension(ctx context.Context, e store.Extension, password string) error
 	SetPassword(ctx context.Context, number, password string) error
 	DeleteExtension(ctx context.Context, number string) (bool, error)
@@ -90,6 +91,7 @@ const (
 	areaQueues        = "queues"
 	areaRooms         = "rooms"
 	areaAudit         = "audit"
+	areaRecords       = "records"
 	areaKeys          = "keys"
 )
 
@@ -145,6 +147,7 @@ func Routes(s *control.Server, x Exchange, now func() time.Time) {
 	roomRoutes(s, x)
 	keyRoutes(s, x)
 	auditRoutes(s, x)
+	recordRoutes(s, x)
 	calladmin.Routes(s, x)
 }
 

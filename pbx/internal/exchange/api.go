@@ -11,6 +11,7 @@ import (
 	"brickhouse/pbx/internal/apikey"
 	"brickhouse/pbx/internal/database"
 	"brickhouse/pbx/internal/dialplan"
+	"brickhouse/shared/cdr"
 	"brickhouse/shared/conffile"
 	"brickhouse/shared/control"
 	"brickhouse/shared/listen"
@@ -29,7 +30,10 @@ type API struct {
 // databaseFile is the database in the state directory.
 const databaseFile = "exchange.db"
 
-// forgetEvery is how often old entries of the audit are removed.
+// maxDays is the longest time that anything is kept for, but for ever.
+const maxDays = 36500
+
+// forgetEvery is how often what has been kept long enough is removed.
 const forgetEvery = time.Hour
 
 func (a *API) identity() listen.Identity {
@@ -38,8 +42,8 @@ func (a *API) identity() listen.Identity {
 
 func (a *API) check() []conffile.Fault {
 	var fs []conffile.Fault
-	if a.Audit < 1 || a.Audit > 36500 {
-		fs = append(fs, conffile.Bad("api.audit", "is not from 1 to 36500 days", "leave it away"))
+	if a.Audit < 1 || a.Audit > maxDays {
+		fs = append(fs, conffile.Bad("api.audit", fmt.Sprintf("is not from 1 to %d days", maxDays), "leave it away"))
 	}
 	if !a.Listen.IsValid() {
 		return fs
@@ -87,17 +91,22 @@ func (x *Exchange) Serve(s *control.Server) error {
 	return nil
 }
 
-// runAudit removes old entries of the audit until ctx ends.
-func (x *Exchange) runAudit(ctx context.Context) {
+// forget removes what has been kept long enough, again and again until ctx ends.
+func (x *Exchange) forget(ctx context.Context) {
 	t := time.NewTicker(forgetEvery)
 	defer t.Stop()
 	for {
-		n, err := x.database.ForgetAudit(ctx, x.now().AddDate(0, 0, -x.cfg.API.Audit))
-		switch {
-		case err != nil && ctx.Err() == nil:
+		if n, err := x.database.ForgetAudit(ctx, x.now().AddDate(0, 0, -x.cfg.API.Audit)); err != nil && ctx.Err() == nil {
 			x.log.Error("forgetting old entries of the audit", "error", err)
-		case n > 0:
+		} else if n > 0 {
 			x.log.Info("old entries of the audit are forgotten", "entries", n)
+		}
+		if x.cfg.KeepCDR > 0 {
+			if n, err := cdr.Forget(x.cfg.cdrDir(), x.now().AddDate(0, 0, -x.cfg.KeepCDR)); err != nil {
+				x.log.Error("forgetting old call records", "error", err)
+			} else if n > 0 {
+				x.log.Info("old call records are forgotten", "days", n)
+			}
 		}
 		select {
 		case <-t.C:
@@ -147,4 +156,14 @@ func (x *Exchange) Audit(ctx context.Context, q database.Query) ([]database.Entr
 // BackUp writes a copy of the database to a new file.
 func (x *Exchange) BackUp(ctx context.Context, path string) error {
 	return x.database.Backup(ctx, path)
+}
+
+// RecordPage returns call detail records from a place on (cdr.Page).
+func (x *Exchange) RecordPage(after string, q cdr.Query) (lines []cdr.Line, next string, err error) {
+	return cdr.Page(x.cfg.cdrDir(), after, q)
+}
+
+// LatestRecords returns the last call detail records, the newest first.
+func (x *Exchange) LatestRecords(q cdr.Query) ([]cdr.Line, error) {
+	return cdr.Latest(x.cfg.cdrDir(), q)
 }

@@ -27,6 +27,7 @@ type Config struct {
 	Aliases   []string                `yaml:"aliases" doc:"Other names and addresses that phones may use for the domain, such as this host's address."`
 	State     string                  `yaml:"state" doc:"Directory for what must outlive a restart: extensions, registrations and calls."`
 	CDR       string                  `yaml:"cdr" doc:"Directory for call detail records, one file a day. Empty: cdr below the state directory."`
+	KeepCDR   int                     `yaml:"keep_cdr" doc:"Days that call detail records are kept. 0: for ever."`
 	Control   string                  `yaml:"control" doc:"Unix socket for the commands (extension, call); mode 0600."`
 	Log       telemetry.LogConfig     `yaml:"log" doc:"Logging."`
 	Metrics   telemetry.MetricsConfig `yaml:"metrics" doc:"Prometheus."`
@@ -144,6 +145,7 @@ func (c *Config) Validate() []conffile.Fault {
 	bad(!filepath.IsAbs(c.State), "state", "is no absolute path", "give a directory as /var/lib/brickhouse/pbx")
 	bad(!filepath.IsAbs(c.Control), "control", "is no absolute path", "give a path as /run/brickhouse/pbx.sock")
 	bad(c.CDR != "" && !filepath.IsAbs(c.CDR), "cdr", "is no absolute path", "give a directory")
+	bad(c.KeepCDR < 0 || c.KeepCDR > maxDays, "keep_cdr", fmt.Sprintf("is not from 0 to %d days", maxDays), "leave it away to keep them for ever")
 	bad(c.Dialplan == "", "dialplan", "is missing", "name the file; quickstart writes one")
 	bad(c.Limits.Drain < 0, "limits.drain", "is below 0", "leave it away")
 	bad(c.Limits.Calls <= 0, "limits.calls", "must be above 0", "give the number of calls that this machine may carry")

@@ -83,6 +83,7 @@ func TestFaults(t *testing.T) {
 		"core authority":  {"  ca: ca.crt\n", "", "f:6: core.ca: is missing"},
 		"API elsewhere":   {"core:\n", "api: {listen: \"192.0.2.1:5075\", certificate: c.crt, key: c.key}\ncore:\n", "f:6: api.listen: 192.0.2.1:5075 is no port of a loopback address"},
 		"API's cert":      {"core:\n", "api: {listen: \"127.0.0.1:5075\", key: c.key}\ncore:\n", "f:6: api.certificate: is missing"},
+		"records":         {"core:\n", "keep_cdr: -1\ncore:\n", "f:6: keep_cdr: is not from 0 to 36500 days"},
 		"audit":           {"core:\n", "api: {audit: 0}\ncore:\n", "f:6: api.audit: is not from 1 to 36500 days"},
 		"border":          {"sbc.test", `"a b"`, `f:11: core.border: "a b" is no host name`},
 		"interface":       {"udp, listen", "sctp, listen", "f:14: phones.interfaces[0].transport"},

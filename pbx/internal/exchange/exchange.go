@@ -363,7 +363,7 @@ func (x *Exchange) Run(ctx context.Context) {
 		beside.Go(func() { x.voicemail.Mail(ctx) })
 	}
 	beside.Go(func() { x.keys.Run(ctx) })
-	beside.Go(func() { x.runAudit(ctx) })
+	beside.Go(func() { x.forget(ctx) })
 	for _, a := range x.accountsAway {
 		beside.Go(func() { a.run(ctx) })
 	}
