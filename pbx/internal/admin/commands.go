@@ -20,7 +20,7 @@ const socketVar = "BRICKHOUSE_PBX_SOCKET"
 // Commands are the commands to a running exchange. socket is where it listens unless a flag says otherwise.
 func Commands(socket string) []*cobra.Command {
 	exts, trunks, regs, plan, watch, boxes, queues, meets, keys, audit, records := &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}, &command.Admin{}
-	subs := []*cobra.Command{extensionList(exts), extensionAdd(exts), extensionDel(exts), extensionPasswd(exts), extensionDigest(exts), extensionMessages(exts)}
+	subs := []*cobra.Command{extensionList(exts), extensionAdd(exts), extensionDel(exts), extensionName(exts), extensionExport(exts), extensionImport(exts), extensionPasswd(exts), extensionDigest(exts), extensionMessages(exts)}
 	return []*cobra.Command{
 		exts.Group("extension", "Extensions, their passwords and rights", socketVar, socket, append(append(subs, rightCommands(exts)...), serviceCommands(exts)...)...),
 		boxes.Group("mailbox", "Messages and PINs of mailboxes", socketVar, socket, mailboxCommands(boxes)...),
@@ -118,6 +118,18 @@ func extensionDel(a *command.Admin) *cobra.Command {
 				return err
 			}
 			return a.Say(c, map[string]string{"removed": args[0]}, "extension %s is removed", args[0])
+		},
+	}
+}
+
+func extensionName(a *command.Admin) *cobra.Command {
+	return &cobra.Command{
+		Use: "name NUMBER NAME", Short: "Give an extension the name that is shown to who is called", Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := a.Do(c.Context(), "PUT", "/extensions/"+url.PathEscape(args[0])+"/name", nameRequest{args[1]}, nil); err != nil {
+				return err
+			}
+			return a.Say(c, map[string]string{"number": args[0], "name": args[1]}, "extension %s is called %s", args[0], args[1])
 		},
 	}
 }

@@ -155,6 +155,14 @@ func (f *fake) DeleteExtension(ctx context.Context, number string) (bool, error)
 	return was, errors.Join(err, f.fault)
 }
 
+func (f *fake) SetName(ctx context.Context, number, name string) error {
+	e, _ := f.store.Extension(number)
+	next := *e
+	next.Name = name
+	_, err := f.store.PutExtension(ctx, &next)
+	return errors.Join(err, f.fault)
+}
+
 func (f *fake) SetDigest(ctx context.Context, number string, order []digest.Algorithm) error {
 	e, _ := f.store.Extension(number)
 	next := *e

@@ -29,6 +29,7 @@ type Exchange interface {
 	Audit
 	Records
 	AddExtension(ctx context.Context, e store.Extension, password string) error
+	SetName(ctx context.Context, number, name string) error
 	SetPassword(ctx context.Context, number, password string) error
 	DeleteExtension(ctx context.Context, number string) (bool, error)
 	SetDigest(ctx context.Context, number string, order []digest.Algorithm) error
@@ -49,6 +50,11 @@ type extensionRequest struct {
 	Number   string `json:"number"`
 	Name     string `json:"name,omitempty"`
 	Password string `json:"password"`
+}
+
+// nameRequest is the body of PUT …/name.
+type nameRequest struct {
+	Name string `json:"name" doc:"Empty: none."`
 }
 
 // passwordRequest is the body of PUT …/password.
@@ -112,6 +118,14 @@ func Routes(s *control.Server, x Exchange, now func() time.Time) {
 		}
 		return done{}, err
 	})
+	control.Route(s, "PUT /extensions/{number}/name", control.Operation{
+		ID: "setExtensionName", Summary: "Give an extension the name that is shown to who is called", Area: areaExtensions, Shows: shows(x),
+	}, ofExtension(x, func(r *http.Request, number string, req nameRequest) (done, error) {
+		if err := checkName(req.Name); err != nil {
+			return done{}, err
+		}
+		return done{}, x.SetName(r.Context(), number, req.Name)
+	}))
 	control.Route(s, "PUT /extensions/{number}/password", control.Operation{
 		ID: "setExtensionPassword", Summary: "Give an extension a new password", Area: areaExtensions,
 	}, ofExtension(x, func(r *http.Request, number string, req passwordRequest) (done, error) {
@@ -145,6 +159,7 @@ func Routes(s *control.Server, x Exchange, now func() time.Time) {
 	mailboxRoutes(s, x)
 	queueRoutes(s, x)
 	roomRoutes(s, x)
+	rosterRoutes(s, x)
 	keyRoutes(s, x)
 	auditRoutes(s, x)
 	recordRoutes(s, x)
@@ -231,10 +246,17 @@ func CheckExtension(number, name, password string) error {
 	if !numberForm.MatchString(number) {
 		return control.Errorf(http.StatusBadRequest, "%q is no extension: a letter, digit or +, then letters, digits and . _ + - only, at most 32", number)
 	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	return checkPassword(password)
+}
+
+func checkName(name string) error {
 	if !nameForm.MatchString(name) {
 		return control.Errorf(http.StatusBadRequest, "the name may have at most 64 characters, no quotes and no backslash")
 	}
-	return checkPassword(password)
+	return nil
 }
 
 func checkPassword(password string) error {
@@ -242,6 +264,23 @@ func checkPassword(password string) error {
 		return control.Errorf(http.StatusBadRequest, "the password must have %d to %d characters; without one, a strong one is made", minPassword, maxPassword)
 	}
 	return nil
+}
+
+func algorithms(names []string) (order []digest.Algorithm, err error) {
+	for _, name := range names {
+		a, err := digest.ParseAlgorithm(name)
+		if err != nil || name == "" {
+			return nil, control.Errorf(http.StatusBadRequest, "%q is no digest algorithm; use sha-256 or md5", name)
+		}
+		if slices.Contains(order, a) {
+			return nil, control.Errorf(http.StatusBadRequest, "%s stands twice", a)
+		}
+		order = append(order, a)
+	}
+	if len(order) == 0 {
+		return nil, control.Errorf(http.StatusBadRequest, "name at least one algorithm: sha-256 or md5")
+	}
+	return order, nil
 }
 
 // checkForeign says what is wrong with a password that somebody else chose.
@@ -253,19 +292,9 @@ func checkForeign(password string) error {
 }
 
 func setDigest(r *http.Request, number string, req digestRequest, x Exchange) error {
-	var order []digest.Algorithm
-	for _, name := range req.Algorithms {
-		a, err := digest.ParseAlgorithm(name)
-		if err != nil || name == "" {
-			return control.Errorf(http.StatusBadRequest, "%q is no digest algorithm; use sha-256 or md5", name)
-		}
-		if slices.Contains(order, a) {
-			return control.Errorf(http.StatusBadRequest, "%s stands twice", a)
-		}
-		order = append(order, a)
-	}
-	if len(order) == 0 {
-		return control.Errorf(http.StatusBadRequest, "name at least one algorithm: sha-256 or md5")
+	order, err := algorithms(req.Algorithms)
+	if err != nil {
+		return err
 	}
 	if err := x.SetDigest(r.Context(), number, order); err != nil {
 		return control.Errorf(http.StatusConflict, "%v", err)

@@ -117,15 +117,11 @@ func (x *Exchange) SetPassword(ctx context.Context, number, password string) err
 	if !ok || x.cfg.Digest.MD5 || !slices.Contains(e.Algorithms, digest.MD5) {
 		return nil
 	}
-	return x.setAlgorithms(ctx, e, algorithms(false))
+	return x.changeExtension(ctx, number, func(e *store.Extension) { e.Algorithms = algorithms(false) })
 }
 
 // SetDigest chooses the algorithms that an extension is challenged with, and their order. Each needs a stored hash.
 func (x *Exchange) SetDigest(ctx context.Context, number string, order []digest.Algorithm) error {
-	e, ok := x.store.Extension(number)
-	if !ok {
-		return fmt.Errorf("no extension %q; pbx extension list shows those there are", number)
-	}
 	for _, a := range order {
 		if _, ok, err := x.accounts.HA1(ctx, number, a); err != nil {
 			return err
@@ -133,15 +129,24 @@ func (x *Exchange) SetDigest(ctx context.Context, number string, order []digest.
 			return fmt.Errorf("extension %s has no %s hash of its password; give it a new password first: pbx extension passwd %s", number, a, number)
 		}
 	}
-	return x.setAlgorithms(ctx, e, order)
+	return x.changeExtension(ctx, number, func(e *store.Extension) { e.Algorithms = order })
 }
 
-func (x *Exchange) setAlgorithms(ctx context.Context, e *store.Extension, order []digest.Algorithm) error {
+// SetName gives an extension the name that is shown to who is called; empty: none.
+func (x *Exchange) SetName(ctx context.Context, number, name string) error {
+	return x.changeExtension(ctx, number, func(e *store.Extension) { e.Name = name })
+}
+
+func (x *Exchange) changeExtension(ctx context.Context, number string, change func(*store.Extension)) error {
+	e, ok := x.store.Extension(number)
+	if !ok {
+		return fmt.Errorf("no extension %q; pbx extension list shows those there are", number)
+	}
 	next := *e
-	next.Algorithms = order
+	change(&next)
 	durable, err := x.store.PutExtension(ctx, &next)
 	if err != nil {
-		return fmt.Errorf("storing extension %s: %w", e.Number, err)
+		return fmt.Errorf("storing extension %s: %w", number, err)
 	}
 	return wait(ctx, durable)
 }

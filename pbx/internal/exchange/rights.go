@@ -2,10 +2,10 @@ package exchange
 
 import (
 	"context"
-	"fmt"
 
 	"brickhouse/pbx/internal/callcontrol"
 	"brickhouse/pbx/internal/dialplan"
+	"brickhouse/pbx/internal/store"
 )
 
 // warnHomeless tells of a dialplan that leads out and does not name our country: its premium-rate numbers pass for ordinary ones.
@@ -30,17 +30,7 @@ func (x *Exchange) Classes() []string { return x.calls.Classes() }
 
 // SetClass gives an extension a class of service.
 func (x *Exchange) SetClass(ctx context.Context, number, class string) error {
-	e, ok := x.store.Extension(number)
-	if !ok {
-		return fmt.Errorf("no extension %q; pbx extension list shows those there are", number)
-	}
-	next := *e
-	next.Class = class
-	durable, err := x.store.PutExtension(ctx, &next)
-	if err != nil {
-		return fmt.Errorf("storing extension %s: %w", number, err)
-	}
-	return wait(ctx, durable)
+	return x.changeExtension(ctx, number, func(e *store.Extension) { e.Class = class })
 }
 
 // Unblock lets an extension call through trunks again. It reports whether it was blocked.
